@@ -1,0 +1,59 @@
+# Shapes, Cityscapes' pipeline at an eighth of its size.
+_base_ = './cityscapes_instance.py'
+
+data_root = 'data/shapes/'
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+    dict(
+        type='RandomChoiceResize',
+        scales=[(512, short) for short in (128, 144, 160, 176, 192, 224)],
+        keep_ratio=True,
+    ),
+    dict(
+        type='RandomCrop',
+        crop_size=(256, 128),
+        allow_negative_crop=True,
+        recompute_bbox=True,
+    ),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='SSDColorDistortion'),
+    dict(type='PackDetInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+    dict(type='PackDetInputs', meta_keys=_base_.test_pipeline[-1].meta_keys),
+]
+
+# In the main process: the images are small and the demo's cores few.
+train_dataloader = dict(
+    batch_size=4,
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(
+        data_root=data_root,
+        ann_file='annotations/semi/seed0@5.json',
+        pipeline=train_pipeline,
+    ),
+)
+val_dataloader = dict(
+    batch_size=10,
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(data_root=data_root, pipeline=test_pipeline),
+)
+test_dataloader = val_dataloader
+
+val_evaluator = [
+    dict(
+        type='CityscapesInstanceMetric', seg_prefix=data_root + 'gtFine/val'
+    ),
+    dict(
+        type='CocoMetric',
+        ann_file=data_root
+        + 'annotations/instancesonly_filtered_gtFine_val.json',
+        metric='segm',
+    ),
+]
+test_evaluator = val_evaluator

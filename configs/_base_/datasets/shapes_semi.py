@@ -1,0 +1,53 @@
+# Shapes, 4 labelled and 4 unlabelled images per batch.
+_base_ = './shapes_instance.py'
+
+branches = ['sup', 'unsup_teacher', 'unsup_student']
+geometry = _base_.train_pipeline[2:5]
+labeled_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+    *geometry,
+    dict(type='SSDColorDistortion'),
+    dict(
+        type='MultiBranch',
+        branch_field=branches,
+        sup=[dict(type='PackDetInputs')],
+    ),
+]
+unlabeled_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadEmptyAnnotations'),
+    *geometry,
+    dict(
+        type='MultiBranch',
+        branch_field=branches,
+        unsup_teacher=[
+            dict(type='SSDColorDistortion'),
+            dict(type='PackDetInputs'),
+        ],
+        unsup_student=[dict(type='PackDetInputs')],
+    ),
+]
+
+labeled_dataset = _base_.train_dataloader.dataset
+labeled_dataset.pipeline = labeled_pipeline
+train_dataloader = dict(
+    _delete_=True,
+    batch_size=8,
+    num_workers=0,
+    sampler=dict(
+        type='SemiSampler', num_labeled=4, num_unlabeled=4, repeat_thr=10.0
+    ),
+    dataset=dict(
+        type='SemiDataset',
+        labeled=labeled_dataset,
+        unlabeled=dict(
+            type='CityscapesDataset',
+            data_root=_base_.data_root,
+            ann_file='annotations/semi/seed0@5-unlabeled.json',
+            data_prefix=dict(img='leftImg8bit/train/'),
+            filter_cfg=dict(filter_empty_gt=False),
+            pipeline=unlabeled_pipeline,
+        ),
+    ),
+)

@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Semi-supervised instance segmentation for MMDetection 3.
+
+Importing this package registers its components; in a config:
+``custom_imports = dict(imports=['s4m'], allow_failed_imports=False)``.
+"""
+
+from importlib.util import find_spec
+
+from .version import __version__
+
+if __name__ != 's4m':
+    raise ImportError(
+        f'This package is called s4m, not {__name__}: install the project '
+        '(pip install -e .) and use `import s4m`. A second name would '
+        'register every component twice.'
+    )
+
+_missing = [n for n in ('mmengine', 'mmcv', 'mmdet') if find_spec(n) is None]
+if _missing:
+    raise ImportError(
+        f's4m needs {", ".join(_missing)}: pip install -r '
+        'requirements/mminstall.txt (README, "Installation").'
+    )
+
+from . import datasets, engine, evaluation, models  # noqa: E402
+
+__all__ = ['__version__', 'datasets', 'engine', 'evaluation', 'models']

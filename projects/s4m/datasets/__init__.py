@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+from .samplers import SemiSampler
+from .semi_dataset import DrawIndex, SemiDataset
+from .transforms import SSDColorDistortion
+
+__all__ = ['DrawIndex', 'SSDColorDistortion', 'SemiDataset', 'SemiSampler']

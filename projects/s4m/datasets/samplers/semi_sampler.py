@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Batches with a fixed number of labelled and unlabelled images."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Iterator
+
+import torch
+from mmdet.registry import DATA_SAMPLERS
+from mmengine.dist import get_dist_info, sync_random_seed
+from torch import Tensor
+from torch.utils.data import Sampler
+
+from ..semi_dataset import DrawIndex, SemiDataset
+
+
+def repeat_factors(dataset, threshold: float) -> Tensor:
+    """Repeat factor of each image, by its rarest class.
+
+    ``r(c) = max(1, sqrt(threshold / f(c)))`` with f(c) the share of images
+    that show class c; an image's factor is the maximum over its classes
+    (`LVIS <https://arxiv.org/abs/1908.03195>`_). Images are not read.
+
+    Args:
+        dataset: A ``BaseDetDataset``.
+        threshold (float): t.
+
+    Returns:
+        Tensor: (N, ) fp64, at least 1.
+    """
+    classes = [
+        {
+            item['bbox_label']
+            for item in dataset.get_data_info(i)['instances']
+            if not item['ignore_flag']
+        }
+        for i in range(len(dataset))
+    ]
+    counts = Counter(itertools.chain.from_iterable(classes))
+    factor = {
+        c: max(1.0, math.sqrt(threshold * len(dataset) / n))
+        for c, n in counts.items()
+    }
+    return torch.tensor(
+        [max((factor[c] for c in image), default=1.0) for image in classes],
+        dtype=torch.float64,
+    )
+
+
+@DATA_SAMPLERS.register_module()
+class SemiSampler(Sampler):
+    """Endless flat indices in blocks of labelled and unlabelled ones.
+
+    Use it as ``sampler`` of a loader whose ``batch_size`` is
+    ``num_labeled + num_unlabeled``: every batch is one block. Labelled images
+    are drawn by repeat-factor sampling with stochastic rounding, unlabelled
+    ones uniformly, both without replacement within a round. All ranks share
+    one stream, of which each takes its part, so a run is reproducible for
+    its number of processes.
+
+    Args:
+        dataset (SemiDataset): Labelled, then unlabelled images.
+        num_labeled (int): Per batch and process.
+        num_unlabeled (int): Per batch and process.
+        repeat_thr (float): t of :func:`repeat_factors`; 0 draws uniformly.
+        seed (int, optional): Same seed, same stream.
+
+    Raises:
+        ValueError: if an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        dataset: SemiDataset,
+        num_labeled: int,
+        num_unlabeled: int,
+        repeat_thr: float = 10.0,
+        seed: int | None = None,
+    ) -> None:
+        if num_labeled < 1 or num_unlabeled < 1:
+            raise ValueError(
+                'num_labeled and num_unlabeled must be >= 1, got '
+                f'{num_labeled} and {num_unlabeled}'
+            )
+        if repeat_thr < 0:
+            raise ValueError(f'repeat_thr must be >= 0, got {repeat_thr}')
+        self.rank, self.world_size = get_dist_info()
+        self.seed = sync_random_seed() if seed is None else seed
+        self.num_labeled = num_labeled
+        self.num_unlabeled = num_unlabeled
+        self.dataset = dataset
+        self.sizes = [len(d) for d in dataset.datasets]
+        if repeat_thr > 0:
+            self.repeats = repeat_factors(dataset.datasets[0], repeat_thr)
+        else:
+            self.repeats = torch.ones(self.sizes[0], dtype=torch.float64)
+        self._skipped = 0
+
+    def _rounds(self, repeats: Tensor, stream: int) -> Iterator[int]:
+        """Shuffled rounds, each image ``repeats`` times on average."""
+        generator = torch.Generator()
+        generator.manual_seed(self.seed + stream)
+        whole = repeats.floor()
+        while True:
+            rounds = whole + (
+                torch.rand(len(repeats), generator=generator).double()
+                < repeats - whole
+            )
+            indices = torch.repeat_interleave(rounds.long())
+            order = torch.randperm(len(indices), generator=generator)
+            yield from indices[order].tolist()
+
+    def _indices(self) -> Iterator[int]:
+        """This rank's flat indices, block by block."""
+        labeled = self._rounds(self.repeats, stream=0)
+        unlabeled = self._rounds(
+            torch.ones(self.sizes[1], dtype=torch.float64), stream=1
+        )
+        labeled = itertools.islice(labeled, self.rank, None, self.world_size)
+        unlabeled = itertools.islice(unlabeled, self.rank, None, self.world_size)
+        while True:
+            yield from itertools.islice(labeled, self.num_labeled)
+            for index in itertools.islice(unlabeled, self.num_unlabeled):
+                yield self.sizes[0] + index
+
+    def __iter__(self) -> Iterator[DrawIndex]:
+        """Yield indices that carry their draw's seed."""
+        stream = itertools.islice(self._indices(), self._skipped, None)
+        for draw, index in enumerate(stream, self._skipped):
+            yield DrawIndex(index, (self.seed, self.rank, draw))
+
+    def skip(self, num_samples: int) -> None:
+        """Start at an absolute position of the stream, when resuming.
+
+        Only indices are drawn, no image is read.
+
+        Args:
+            num_samples (int): Indices of this rank that were used already.
+        """
+        if num_samples < 0:
+            raise ValueError(f'num_samples must be >= 0, got {num_samples}')
+        self._skipped = num_samples
+
+    def set_epoch(self, epoch: int) -> None:
+        """Nothing to do: the stream is endless."""
+
+    def __len__(self) -> int:
+        """Number of images, labelled and unlabelled."""
+        return sum(self.sizes)

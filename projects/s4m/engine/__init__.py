@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+from .cpu_distributed import (
+    CPUDistributedDataParallel,
+    setup_cpu_distributed,
+)
+from .hooks import (
+    BurnInMeanTeacherHook,
+    PseudoLabelRefineHook,
+    RandomStateHook,
+)
+from .optim_wrapper_constructor import SegmentorOptimWrapperConstructor
+
+__all__ = [
+    'BurnInMeanTeacherHook',
+    'CPUDistributedDataParallel',
+    'PseudoLabelRefineHook',
+    'RandomStateHook',
+    'SegmentorOptimWrapperConstructor',
+    'setup_cpu_distributed',
+]

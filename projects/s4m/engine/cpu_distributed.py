@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Distributed training on a machine without a GPU."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from mmengine.config import Config
+from mmengine.model import MMDistributedDataParallel
+from mmengine.registry import MODEL_WRAPPERS
+
+
+@MODEL_WRAPPERS.register_module()
+class CPUDistributedDataParallel(MMDistributedDataParallel):
+    """MMEngine's wrapper for CPU modules, which take no device ids."""
+
+    def __init__(self, module, device_ids=None, **kwargs) -> None:
+        super().__init__(module=module, **kwargs)
+
+
+def setup_cpu_distributed(cfg: Config) -> None:
+    """Let MMEngine's runner train over gloo where there is no GPU.
+
+    Does nothing on a machine with GPUs, or without a launcher. MMEngine's own
+    start-up would select a CUDA device, so the process group is made here.
+
+    Args:
+        cfg (Config): Runner config, changed in place.
+    """
+    if cfg.get('launcher', 'none') == 'none' or torch.cuda.is_available():
+        return
+    if not dist.is_initialized():
+        dist.init_process_group('gloo')
+    cfg.model_wrapper_cfg = dict(
+        type='CPUDistributedDataParallel',
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
+    )

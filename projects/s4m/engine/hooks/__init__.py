@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
+from .burn_in_mean_teacher_hook import BurnInMeanTeacherHook
+from .pseudo_label_refine_hook import PseudoLabelRefineHook
+from .random_state_hook import RandomStateHook
+
+__all__ = [
+    'BurnInMeanTeacherHook',
+    'PseudoLabelRefineHook',
+    'RandomStateHook',
+]

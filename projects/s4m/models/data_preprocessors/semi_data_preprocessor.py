@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Data preprocessor that keeps pixels for the teacher's helpers."""
+
+from __future__ import annotations
+
+from mmdet.models.data_preprocessors import DetDataPreprocessor
+from mmdet.registry import MODELS
+from torch import Tensor
+
+
+@MODELS.register_module()
+class SemiDataPreprocessor(DetDataPreprocessor):
+    """Batches of pixels per branch in training, normalised ones elsewhere.
+
+    In training, ``data`` holds a dict of branches (``sup``,
+    ``unsup_teacher``, ``unsup_student``) as ``MultiBranch`` makes them. Each
+    becomes (B, 3, H, W) RGB in 0..255 on the device, padded with the mean
+    pixel, its valid size in ``data_sample.img_shape``: promptable segmenters,
+    copy-paste and colour augmentation want pixels. The detector calls
+    :meth:`normalize` where a network needs it. In evaluation it is MMDet's
+    ``DetDataPreprocessor``.
+
+    Takes the arguments of ``DetDataPreprocessor``; ``mean`` and ``std`` are
+    required, and images arrive as BGR (``bgr_to_rgb`` is True).
+    """
+
+    def __init__(self, mean, std, **kwargs) -> None:
+        kwargs.setdefault('bgr_to_rgb', True)
+        if not kwargs['bgr_to_rgb']:
+            raise ValueError('SemiDataPreprocessor works on RGB: bgr_to_rgb')
+        super().__init__(mean=mean, std=std, **kwargs)
+
+    def normalize(self, rgb: Tensor) -> Tensor:
+        """(rgb - mean) / std of (B, 3, H, W) pixels in 0..255."""
+        return (rgb - self.mean) / self.std
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        """Batch every branch, or one batch in evaluation.
+
+        Args:
+            data (dict): ``inputs`` and ``data_samples``; in training each a
+                dict of lists with None for the images of other branches.
+            training (bool): Whether to keep pixels, branch by branch.
+
+        Returns:
+            dict: ``inputs`` and ``data_samples`` in the same structure.
+        """
+        if not training:
+            return super().forward(data, training)
+        inputs, data_samples = {}, {}
+        for branch, images in data['inputs'].items():
+            samples = data['data_samples'][branch]
+            kept = [i for i, image in enumerate(images) if image is not None]
+            batch = super().forward(
+                dict(
+                    inputs=[images[i] for i in kept],
+                    data_samples=[samples[i] for i in kept],
+                ),
+                training,
+            )
+            # MMDet pads after normalising, with 0: that is the mean pixel.
+            inputs[branch] = batch['inputs'] * self.std + self.mean
+            data_samples[branch] = batch['data_samples']
+        return dict(inputs=inputs, data_samples=data_samples)

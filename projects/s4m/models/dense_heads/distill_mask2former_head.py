@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mask2Former head for labels from people and from networks."""
+
+from __future__ import annotations
+
+import torch
+from mmdet.models.dense_heads import Mask2FormerHead
+from mmdet.registry import MODELS
+from mmdet.utils import InstanceList
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+
+@MODELS.register_module()
+class DistillMask2FormerHead(Mask2FormerHead):
+    """Mask2Former head that works with tensors, autocast and distillation.
+
+    Same parameters, keys and numbers as MMDet's ``Mask2FormerHead``, and:
+
+    * ground truth masks may be ``BitmapMasks`` or bool tensors, at image or
+      at mask resolution, and are never blown up to int64;
+    * matching costs and losses run in fp32 inside autocast, where sums over
+      12544 points overflow fp16;
+    * the raw logits of each query are what ``forward`` returns, and the
+      ``mask_features`` the first output of the submodule ``pixel_decoder``:
+      that is where pseudo-labelling and distillation read them.
+    """
+
+    def preprocess_gt(
+        self, batch_gt_instances: InstanceList, batch_gt_semantic_segs
+    ) -> InstanceList:
+        """Labels and bool masks of each image as tensors on the device.
+
+        Args:
+            batch_gt_instances (list[InstanceData]): with ``labels`` and
+                ``masks``.
+            batch_gt_semantic_segs (list): one None an image: this head is
+                for things only.
+
+        Returns:
+            list[InstanceData]: ``labels`` (n, ) and ``masks`` (n, H, W).
+        """
+        targets = []
+        for gt in batch_gt_instances:
+            masks = gt.masks
+            if not isinstance(masks, Tensor):
+                masks = masks.to_tensor(torch.bool, gt.labels.device)
+            targets.append(InstanceData(labels=gt.labels, masks=masks))
+        return targets
+
+    def loss_by_feat(
+        self,
+        all_cls_scores: list[Tensor],
+        all_mask_preds: list[Tensor],
+        batch_gt_instances: InstanceList,
+        batch_img_metas: list[dict],
+    ) -> dict[str, Tensor]:
+        """MMDet's losses of all decoder layers, in fp32."""
+        with torch.autocast(all_cls_scores[0].device.type, enabled=False):
+            return super().loss_by_feat(
+                [s.float() for s in all_cls_scores],
+                [m.float() for m in all_mask_preds],
+                batch_gt_instances,
+                batch_img_metas,
+            )

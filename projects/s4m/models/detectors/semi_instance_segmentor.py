@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Teacher, student and the order of one semi-supervised iteration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from mmdet.models.detectors import SemiBaseDetector
+from mmdet.models.utils import rename_loss_dict, reweight_loss_dict
+from mmdet.registry import MODELS
+from mmdet.structures import SampleList
+from mmdet.utils import ConfigType, InstanceList, OptConfigType
+from mmengine.logging import print_log
+from mmengine.runner import CheckpointLoader
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+_ON_STUDENT = dict(
+    predict_on='student', forward_on='student', extract_feat_on='student'
+)
+
+
+@MODELS.register_module()
+class SemiInstanceSegmentor(SemiBaseDetector):
+    """Mean-teacher instance segmentation: Guided Distillation and S4M.
+
+    The parts do the maths; :meth:`loss` is the order in which they run.
+    Guided Distillation has a labeller and strong augmentation, S4M adds the
+    refiner and copy-paste.
+
+    Args:
+        detector (dict): Config of teacher and student.
+        data_preprocessor (dict): A ``SemiDataPreprocessor``.
+        pseudo_labeler (dict): Teacher's output -> pseudo-labels.
+        refiner (dict, optional): Replaces their masks. Needs the
+            ``PseudoLabelRefineHook``.
+        copy_paste (dict, optional): Exchanges instances between images.
+        strong_augment (dict, optional): Colours of the student's view.
+        teacher_checkpoint (str, optional): File, or work directory (its best
+            checkpoint, else its last), that the teacher starts from. Read in
+            :meth:`init_weights` only.
+        semi_train_cfg (dict, optional): ``sup_weight`` (1) and
+            ``unsup_weight`` (2) of the two losses.
+        semi_test_cfg (dict, optional): ``predict_on`` (``student``) etc., as
+            in ``SemiBaseDetector``.
+        init_cfg (dict, optional): Initialization config.
+
+    Needs the ``BurnInMeanTeacherHook``; the first training step fails
+    without it.
+    """
+
+    def __init__(
+        self,
+        detector: ConfigType,
+        data_preprocessor: ConfigType,
+        pseudo_labeler: ConfigType,
+        refiner: OptConfigType = None,
+        copy_paste: OptConfigType = None,
+        strong_augment: OptConfigType = None,
+        teacher_checkpoint: str | None = None,
+        semi_train_cfg: OptConfigType = None,
+        semi_test_cfg: OptConfigType = None,
+        init_cfg: OptConfigType = None,
+    ) -> None:
+        super().__init__(
+            detector=detector,
+            semi_train_cfg=dict(semi_train_cfg or {}),
+            semi_test_cfg={**_ON_STUDENT, **(semi_test_cfg or {})},
+            data_preprocessor=data_preprocessor,
+            init_cfg=init_cfg,
+        )
+        self.pseudo_labeler = MODELS.build(pseudo_labeler)
+        self.refiner = _build(refiner)
+        self.copy_paste = _build(copy_paste)
+        self.strong_augment = _build(strong_augment)
+        self.teacher_checkpoint = teacher_checkpoint
+        self.sup_weight = float(self.semi_train_cfg.get('sup_weight', 1.0))
+        #: Switched by the mean-teacher hook; 0 skips the unlabelled images.
+        self.unsup_weight = float(self.semi_train_cfg.get('unsup_weight', 2.0))
+        #: Called with (pixels, pseudo-labels) of the teacher's view.
+        self.pseudo_label_listeners: list[
+            Callable[[Tensor, InstanceList], None]
+        ] = []
+        self._missing_hooks = {'BurnInMeanTeacherHook'}
+        if self.refiner is not None:
+            self._missing_hooks.add('PseudoLabelRefineHook')
+
+    # ------------------------------------------------------------ training
+    def loss(
+        self,
+        multi_batch_inputs: dict[str, Tensor],
+        multi_batch_data_samples: dict[str, SampleList],
+    ) -> dict[str, Tensor]:
+        """One iteration.
+
+        Args:
+            multi_batch_inputs (dict): ``sup``, ``unsup_teacher`` and
+                ``unsup_student``, each (B, 3, H, W) RGB in 0..255. The two
+                unlabelled views show the same pixels in other colours.
+            multi_batch_data_samples (dict): the same branches.
+
+        Returns:
+            dict[str, Tensor]: ``sup_*`` and ``unsup_*`` losses, and
+            ``num_pseudo``, pseudo-labels per image.
+        """
+        self._check_hooks()
+        inputs, samples = multi_batch_inputs, multi_batch_data_samples
+        normalize = self.data_preprocessor.normalize
+
+        losses = self.loss_by_gt_instances(
+            normalize(inputs['sup']), samples['sup']
+        )
+        if self.unsup_weight == 0:
+            return losses
+
+        teacher_view = inputs['unsup_teacher']
+        instances = self.get_pseudo_instances(
+            teacher_view, samples['unsup_teacher']
+        )
+        mask_size = tuple(instances[0].masks.shape[-2:])
+        if self.refiner is not None:
+            instances = self.refiner(teacher_view, instances)
+        for listener in self.pseudo_label_listeners:
+            listener(teacher_view, instances)
+        losses['num_pseudo'] = _mean_count(instances, teacher_view)
+
+        images = inputs['unsup_student']
+        if self.copy_paste is not None:
+            images, instances = self.copy_paste(images, instances)
+            pasted = sum(item.pasted.sum() for item in instances)
+            losses['num_pasted'] = pasted / len(instances)
+        if self.strong_augment is not None:
+            images = self.strong_augment(images)
+
+        student_samples = samples['unsup_student']
+        for sample, item in zip(student_samples, instances, strict=True):
+            sample.gt_instances = InstanceData(
+                labels=item.labels, masks=_nearest(item.masks, mask_size)
+            )
+        losses.update(
+            self.loss_by_pseudo_instances(normalize(images), student_samples)
+        )
+        return losses
+
+    def loss_by_gt_instances(
+        self, batch_inputs: Tensor, batch_data_samples: SampleList
+    ) -> dict[str, Tensor]:
+        """Student's losses on (B, 3, H, W) labelled images."""
+        losses = self.student.loss(batch_inputs, batch_data_samples)
+        return rename_loss_dict(
+            'sup_', reweight_loss_dict(losses, self.sup_weight)
+        )
+
+    def loss_by_pseudo_instances(
+        self, batch_inputs: Tensor, batch_data_samples: SampleList
+    ) -> dict[str, Tensor]:
+        """Student's losses on (B, 3, H, W) pseudo-labelled images.
+
+        An image without pseudo-labels contributes its "no object" loss.
+        """
+        losses = self.student.loss(batch_inputs, batch_data_samples)
+        return rename_loss_dict(
+            'unsup_', reweight_loss_dict(losses, self.unsup_weight)
+        )
+
+    @torch.no_grad()
+    def get_pseudo_instances(
+        self, rgb: Tensor, batch_data_samples: SampleList
+    ) -> InstanceList:
+        """Teacher's pseudo-labels of (B, 3, H, W) pixels."""
+        outputs = self.teacher(
+            self.data_preprocessor.normalize(rgb),
+            batch_data_samples,
+            mode=self.pseudo_labeler.forward_mode,
+        )
+        return self.pseudo_labeler(outputs, batch_data_samples)
+
+    def train(self, mode: bool = True) -> SemiInstanceSegmentor:
+        """Set the student's mode; the teacher always stays in eval mode."""
+        super().train(mode)
+        self.teacher.eval()
+        return self
+
+    # --------------------------------------------------------------- hooks
+    def hook_ready(self, name: str) -> None:
+        """A hook says that it is there."""
+        self._missing_hooks.discard(name)
+
+    def _check_hooks(self) -> None:
+        if self._missing_hooks:
+            names = sorted(self._missing_hooks)
+            raise RuntimeError(
+                f'This config trains a {type(self).__name__} without '
+                f'{" and ".join(names)}: `custom_hooks` replaces the list of '
+                'the base config, so repeat its hooks there: '
+                + ', '.join(f"dict(type='{name}', ...)" for name in names)
+            )
+
+    # ------------------------------------------------------------- weights
+    def init_weights(self) -> None:
+        """Initialise both networks, then load the teacher's checkpoint."""
+        super().init_weights()
+        if self.teacher_checkpoint is not None:
+            load_detector(self.teacher, self.teacher_checkpoint)
+
+
+def _build(cfg: OptConfigType) -> nn.Module | None:
+    return None if cfg is None else MODELS.build(cfg)
+
+
+def _mean_count(instances: InstanceList, like: Tensor) -> Tensor:
+    return like.new_tensor(sum(len(i) for i in instances) / len(instances))
+
+
+def _nearest(masks: Tensor, size: tuple[int, int]) -> Tensor:
+    """(n, H, W) bool masks at another size."""
+    if tuple(masks.shape[-2:]) == size:
+        return masks
+    if len(masks) == 0:
+        return masks.new_zeros((0, *size))
+    return F.interpolate(masks[:, None].byte(), size, mode='nearest')[
+        :, 0
+    ].bool()
+
+
+# ------------------------------------------------------------- checkpoints
+def find_checkpoint(path: str) -> Path:
+    """A checkpoint file, or the best, else the last, of a work directory.
+
+    Raises:
+        FileNotFoundError: with the command that makes it.
+    """
+    where = Path(path).expanduser()
+    if where.is_file():
+        return where
+    if where.is_dir():
+        best = sorted(where.glob('best_*.pth'), key=lambda p: p.stat().st_mtime)
+        if best:
+            return best[-1]
+        last = where / 'last_checkpoint'
+        if last.is_file() and Path(last.read_text().strip()).is_file():
+            return Path(last.read_text().strip())
+    name = where.parent.name if where.suffix == '.pth' else where.name
+    config = next(Path('configs').rglob(f'{name}.py'), f'CONFIG ({name}.py)')
+    raise FileNotFoundError(
+        f'No teacher checkpoint at {where}. Train the teacher first: '
+        f'tools/dist_train.sh {config} GPUS, or set '
+        'model.teacher_checkpoint to a file or a work directory.'
+    )
+
+
+def load_detector(detector: nn.Module, path: str) -> None:
+    """Load a detector's weights strictly.
+
+    Args:
+        detector (nn.Module): Receives the weights.
+        path (str): A checkpoint of such a detector, or of a
+            ``SemiInstanceSegmentor``, whose student is taken.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if it does not fit the detector.
+    """
+    file = find_checkpoint(path)
+    try:
+        checkpoint = CheckpointLoader.load_checkpoint(str(file), 'cpu')
+    except Exception as e:
+        raise ValueError(f'Teacher checkpoint {file} cannot be read: {e}') from e
+    state = checkpoint.get('state_dict', checkpoint)
+    student = {
+        k.removeprefix('student.'): v
+        for k, v in state.items()
+        if k.startswith('student.')
+    }
+    state = student or state
+    own = detector.state_dict()
+    missing = [k for k in own if k not in state]
+    unexpected = [k for k in state if k not in own]
+    shapes = [
+        f'{k}: {tuple(state[k].shape)} in the file, {tuple(v.shape)} here'
+        for k, v in own.items()
+        if k in state and state[k].shape != v.shape
+    ]
+    classes = [s for s in shapes if 'cls_embed' in s]
+    if classes:
+        raise ValueError(
+            f'Teacher checkpoint {file} was trained for another number of '
+            f'classes: {classes[0]} (classes + 1).'
+        )
+    if missing or unexpected or shapes:
+        raise ValueError(
+            f'Teacher checkpoint {file} does not fit the detector: missing '
+            f'{missing[:3]} ({len(missing)}), unexpected {unexpected[:3]} '
+            f'({len(unexpected)}), shapes {shapes[:3]} ({len(shapes)}). Do '
+            'teacher and student have the same backbone and head?'
+        )
+    detector.load_state_dict(state)
+    print_log(f'Teacher: weights of {file}', logger='current')

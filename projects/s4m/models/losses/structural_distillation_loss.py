@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Structural distillation of S4M."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from mmdet.registry import MODELS
+from torch import Tensor, nn
+
+
+def similarity_rows(
+    features: Tensor, index: Tensor, grid_size: tuple[int, int]
+) -> Tensor:
+    """Rows of a feature map's self-similarity, ``C = F F^T / (|F||F^T|)``.
+
+    Args:
+        features (Tensor): (B, C, h, w), resized bilinearly to the grid.
+        index (Tensor): (B, P) int64, the token that each row belongs to.
+        grid_size (tuple[int, int]): (gh, gw).
+
+    Returns:
+        Tensor: (B, P, gh * gw) fp32 cosines.
+    """
+    features = F.interpolate(
+        features.float(), grid_size, mode='bilinear', align_corners=False
+    )
+    tokens = F.normalize(features.flatten(2), dim=1)
+    query = tokens.gather(
+        2, index[:, None].expand(-1, tokens.shape[1], -1)
+    )
+    return query.transpose(1, 2) @ tokens
+
+
+@MODELS.register_module()
+class StructuralDistillationLoss(nn.Module):
+    """SmoothL1 between two sets of similarity rows.
+
+    `S4M <https://arxiv.org/abs/2504.05301>`_, structural distillation: the
+    mean over rows and tokens of the Huber function of their difference.
+
+    Args:
+        beta (float): Where SmoothL1 turns from squared to absolute.
+        loss_weight (float): Weight of the loss.
+    """
+
+    def __init__(self, beta: float = 1.0, loss_weight: float = 1.0) -> None:
+        super().__init__()
+        if beta <= 0:
+            raise ValueError(f'beta must be > 0, got {beta}')
+        self.beta = beta
+        self.loss_weight = loss_weight
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Compare (B, P, L) rows in fp32; a scalar."""
+        loss = F.smooth_l1_loss(pred.float(), target.float(), beta=self.beta)
+        return self.loss_weight * loss

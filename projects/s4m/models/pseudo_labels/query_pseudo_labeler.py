@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pseudo-labels from the raw outputs of a query-based segmenter."""
+
+from __future__ import annotations
+
+import torch
+from mmdet.registry import MODELS
+from mmdet.structures import SampleList
+from mmdet.utils import InstanceList
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+
+@MODELS.register_module()
+class QueryPseudoLabeler(nn.Module):
+    """Hard pseudo-labels, one per confident query (MaskFormer family).
+
+    `Guided Distillation <https://arxiv.org/abs/2308.02668>`_: a query is kept
+    if its class is not "no object", its class probability exceeds
+    ``cls_thr`` and its soft mask is larger than ``size_thr``. No confidence
+    weighting, no suppression of overlaps.
+
+    Args:
+        cls_thr (float): Least softmax probability over K + 1 classes.
+        size_thr (float): Least sum of mask probabilities, in pixels of the
+            (h, w) mask logits.
+
+    Raises:
+        ValueError: if ``cls_thr`` is outside 0..1 or ``size_thr`` negative.
+    """
+
+    #: What the detector is asked for: raw logits of all decoder layers.
+    forward_mode = 'tensor'
+
+    def __init__(self, cls_thr: float = 0.7, size_thr: float = 5.0) -> None:
+        super().__init__()
+        if not 0 <= cls_thr <= 1:
+            raise ValueError(f'cls_thr must be in 0..1, got {cls_thr}')
+        if size_thr < 0:
+            raise ValueError(f'size_thr must be >= 0, got {size_thr}')
+        self.cls_thr = cls_thr
+        self.size_thr = size_thr
+
+    @torch.no_grad()
+    def forward(
+        self,
+        outputs: tuple[list[Tensor], list[Tensor]],
+        batch_data_samples: SampleList,
+    ) -> InstanceList:
+        """Select pseudo-labels.
+
+        Args:
+            outputs (tuple): Lists, one item a decoder layer, of (B, Q, K + 1)
+                class logits and (B, Q, h, w) mask logits. The last counts.
+            batch_data_samples (list[DetDataSample]): unused.
+
+        Returns:
+            list[InstanceData]: ``labels`` (n, ), ``scores`` (n, ),
+            ``mask_logits`` (n, h, w) fp32 and ``masks`` (n, h, w) bool of
+            each image.
+        """
+        cls_logits, mask_logits = outputs[0][-1], outputs[1][-1].float()
+        scores, labels = cls_logits.float().softmax(-1).max(-1)
+        keep = labels != cls_logits.shape[-1] - 1
+        keep &= scores > self.cls_thr
+        keep &= mask_logits.sigmoid().sum((2, 3)) > self.size_thr
+        return [
+            InstanceData(
+                labels=labels[i, kept],
+                scores=scores[i, kept],
+                mask_logits=mask_logits[i, kept],
+                masks=mask_logits[i, kept] > 0,
+            )
+            for i, kept in enumerate(keep)
+        ]

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Copy-paste of pseudo-labelled instances between unlabelled images."""
+
+from __future__ import annotations
+
+import torch
+from mmdet.registry import MODELS
+from mmdet.utils import InstanceList
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from .pseudo_label_refiner import upsample_masks
+
+_MODES = ('static', 'dynamic')
+
+
+def top_layer(masks: Tensor) -> Tensor:
+    """Which mask lies on top at each pixel; the last one wins.
+
+    Args:
+        masks (Tensor): (N, H, W) bool, N may be 0.
+
+    Returns:
+        Tensor: (H, W) int64 index into ``masks``, -1 where there is none.
+    """
+    if len(masks) == 0:
+        return masks.new_full(masks.shape[1:], -1, dtype=torch.long)
+    order = torch.arange(1, len(masks) + 1, device=masks.device)
+    return (masks * order[:, None, None]).amax(0) - 1
+
+
+@MODELS.register_module()
+class RefinedCopyPaste(nn.Module):
+    """ARP: augmentation with refined pseudo-labels.
+
+    `S4M <https://arxiv.org/abs/2504.05301>`_:
+    ``x_AB = M_B * x_B + (1 - M_B) * x_A`` and the reverse, M being the union
+    of the refined masks. Of B shuffled images, ``max(1, B // 4)`` pair up
+    with as many others; each of a pair receives the other's instances, both
+    from the state before pasting. Then the masks of an image are made
+    mutually exclusive, later ones on top, and those without a pixel left go,
+    with their labels. Vectorised over instances.
+
+    Args:
+        mode (str): ``static`` pastes at the same place (Cityscapes),
+            ``dynamic`` resizes each instance by U(``scale_range``) and puts
+            it anywhere on the canvas (COCO).
+        min_area (float): Least area of a pasted instance in pixels of the
+            image.
+        scale_range (tuple[float, float]): Of ``dynamic``.
+
+    Raises:
+        ValueError: if an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        mode: str = 'static',
+        min_area: float = 3000,
+        scale_range: tuple[float, float] = (0.8, 1.2),
+    ) -> None:
+        super().__init__()
+        if mode not in _MODES:
+            raise ValueError(f'mode must be one of {_MODES}, got {mode!r}')
+        if min_area < 0:
+            raise ValueError(f'min_area must be >= 0, got {min_area}')
+        if not 0 < scale_range[0] <= scale_range[1]:
+            raise ValueError(f'scale_range must be 0 < a <= b: {scale_range}')
+        self.mode = mode
+        self.min_area = min_area
+        self.scale_range = tuple(scale_range)
+
+    @torch.no_grad()
+    def forward(
+        self, rgb: Tensor, instances: InstanceList
+    ) -> tuple[Tensor, InstanceList]:
+        """Exchange instances between pairs of images.
+
+        Args:
+            rgb (Tensor): (B, 3, H, W) images before strong augmentation.
+            instances (list[InstanceData]): with ``masks`` (n, H, W) bool, or
+                ``mask_logits`` (n, h, w) where no refiner made full-size
+                masks; those are up-sampled bilinearly.
+
+        Returns:
+            tuple[Tensor, list[InstanceData]]: new images and new instances
+            with ``masks`` (n, H, W), ``labels``, ``scores`` and ``pasted``
+            (n, ) bool. Inputs are not changed.
+        """
+        size = tuple(rgb.shape[-2:])
+        instances = [_at_full_size(item, size) for item in instances]
+        batch = len(instances)
+        if batch < 2:
+            return rgb, instances
+        num_pairs = max(1, batch // 4)
+        order = torch.randperm(batch).tolist()
+        result, out = list(instances), rgb.clone()
+        for a, b in zip(
+            order[:num_pairs], order[num_pairs : 2 * num_pairs], strict=True
+        ):
+            for to, source in ((a, b), (b, a)):
+                out[to], result[to] = self.paste(
+                    rgb[to], instances[to], rgb[source], instances[source]
+                )
+        return out, result
+
+    def paste(
+        self,
+        image: Tensor,
+        own: InstanceData,
+        source_image: Tensor,
+        source: InstanceData,
+    ) -> tuple[Tensor, InstanceData]:
+        """Paste the large instances of one image into another.
+
+        Args:
+            image (Tensor): (3, H, W) the receiver.
+            own (InstanceData): its instances, ``masks`` (n, H, W).
+            source_image (Tensor): (3, H, W) the donor.
+            source (InstanceData): its instances.
+
+        Returns:
+            tuple[Tensor, InstanceData]: the new image and its instances.
+        """
+        donors = source[source.masks.sum((1, 2)) >= self.min_area]
+        if self.mode == 'static':
+            masks = donors.masks
+            height, width = image.shape[-2:]
+            rows = torch.arange(height, device=image.device)[None]
+            cols = torch.arange(width, device=image.device)[None]
+        else:
+            rows, cols = self._placement(donors.masks)
+            masks = _gather_masks(donors.masks, rows, cols)
+        merged = torch.cat([own.masks, masks])
+        top = top_layer(merged)
+        layers = torch.arange(len(merged), device=top.device)
+        exclusive = top == layers[:, None, None]
+
+        num_own = len(own.masks)
+        pasted = top >= num_own
+        # The source pixel of each canvas pixel is that of its top instance.
+        layer = (top - num_own).clamp(min=0)
+        if self.mode == 'static' or len(donors) == 0:
+            moved = source_image
+        else:
+            at = torch.arange(top.shape[0], device=top.device)[:, None]
+            y = rows[layer, at].clamp(min=0)
+            at = torch.arange(top.shape[1], device=top.device)[None]
+            x = cols[layer, at].clamp(min=0)
+            moved = source_image[:, y, x]
+        image = torch.where(pasted, moved, image)
+
+        kept = exclusive.flatten(1).any(1)
+        out = InstanceData(
+            labels=torch.cat([own.labels, donors.labels])[kept],
+            scores=torch.cat([own.scores, donors.scores])[kept],
+            masks=exclusive[kept],
+            pasted=(layers >= num_own)[kept],
+        )
+        return image, out
+
+    def _placement(self, masks: Tensor) -> tuple[Tensor, Tensor]:
+        """Random size and place of each instance.
+
+        Args:
+            masks (Tensor): (n, H, W) bool, none empty.
+
+        Returns:
+            tuple[Tensor, Tensor]: (n, H) and (n, W) int64, the row and
+            column of the source that each row and column of the canvas
+            shows (nearest), -1 outside the instance's box.
+        """
+        axes = []
+        scale = torch.empty(len(masks), 1, device=masks.device)
+        scale.uniform_(*self.scale_range)
+        for axis in (1, 2):
+            length = masks.shape[axis]
+            occupied = masks.any(dim=3 - axis)
+            position = torch.arange(length, device=masks.device)
+            first = occupied.int().argmax(1, keepdim=True)
+            last = length - occupied.flip(1).int().argmax(1, keepdim=True)
+            extent = last - first
+            new = (extent * scale).round().clamp(min=1)
+            # Anywhere it fits; a larger one is cropped at random.
+            room = length - new
+            offset = torch.rand_like(scale) * (room.abs() + 1)
+            offset = offset.floor().clamp(max=room.abs()) * room.sign()
+            inside = position - offset
+            index = first + (inside * extent / new).floor().long()
+            valid = (inside >= 0) & (inside < new)
+            # Rounding in fp32 must not step over the box.
+            index = index.clamp(max=last - 1)
+            axes.append(index.masked_fill(~valid, -1))
+        return axes[0], axes[1]
+
+
+def _gather_masks(masks: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
+    """Masks seen through :meth:`RefinedCopyPaste._placement`'s maps."""
+    n = torch.arange(len(masks), device=masks.device)[:, None, None]
+    y, x = rows[:, :, None], cols[:, None, :]
+    seen = masks[n, y.clamp(min=0), x.clamp(min=0)]
+    return seen & (y >= 0) & (x >= 0)
+
+
+def _at_full_size(item: InstanceData, size: tuple[int, int]) -> InstanceData:
+    """Labels, scores and bool masks at image resolution."""
+    masks = item.masks
+    if tuple(masks.shape[-2:]) != size:
+        masks = upsample_masks(item.mask_logits, size)
+    pasted = torch.zeros_like(item.labels, dtype=torch.bool)
+    return InstanceData(
+        labels=item.labels, scores=item.scores, masks=masks, pasted=pasted
+    )

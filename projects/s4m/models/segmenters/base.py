@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The interface of a promptable foundation model."""
+
+from __future__ import annotations
+
+from abc import ABCMeta, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass
+class SegmenterEmbeddings:
+    """What a segmenter keeps of a batch of images.
+
+    Attributes:
+        image_embed (Tensor): (B, C, h, w) image tokens.
+        high_res_feats (list[Tensor]): finer maps for the mask decoder, each
+            (B, C_i, h_i, w_i); may be empty.
+        canvas_size (tuple[int, int]): (H, W) in pixels of the (padded)
+            images that were encoded. Prompts are in pixels of this canvas.
+    """
+
+    image_embed: Tensor
+    high_res_feats: list[Tensor]
+    canvas_size: tuple[int, int]
+
+    def __len__(self) -> int:
+        return len(self.image_embed)
+
+    @property
+    def grid_size(self) -> tuple[int, int]:
+        """(h, w) of the token grid that covers the canvas."""
+        return tuple(self.image_embed.shape[-2:])
+
+    def select(self, image_ids: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Tokens and finer maps of the image of each prompt.
+
+        Args:
+            image_ids (Tensor): (N, ) int64.
+
+        Returns:
+            tuple: (N, C, h, w) tokens and the list of finer maps. Nothing is
+            copied where one image serves all prompts.
+        """
+        maps = [self.image_embed, *self.high_res_feats]
+        if len(self) == 1:
+            maps = [m.expand(len(image_ids), -1, -1, -1) for m in maps]
+        else:
+            maps = [m.index_select(0, image_ids) for m in maps]
+        return maps[0], maps[1:]
+
+
+class BaseSegmenter(nn.Module, metaclass=ABCMeta):
+    """A promptable segmentation model, split into embedding and decoding.
+
+    Embedding and prompt decoding are separate calls, so that one embedding
+    serves several sets of prompts and may come from elsewhere.
+
+    Args:
+        frozen (bool): If true, parameters require no gradient, every call
+            runs under ``torch.no_grad()``, the module stays in eval mode
+            whatever ``train()`` says, and :func:`attach_segmenter` keeps it
+            out of its owner's module tree.
+    """
+
+    def __init__(self, frozen: bool = True) -> None:
+        super().__init__()
+        self.frozen = frozen
+
+    def train(self, mode: bool = True) -> BaseSegmenter:
+        """Set the mode; a frozen segmenter stays in eval mode."""
+        return super().train(mode and not self.frozen)
+
+    @abstractmethod
+    def encode(self, rgb: Tensor) -> SegmenterEmbeddings:
+        """Embed images.
+
+        Args:
+            rgb (Tensor): (B, 3, H, W) RGB in 0..255.
+        """
+
+    @abstractmethod
+    def decode(
+        self,
+        embeddings: SegmenterEmbeddings,
+        image_ids: Tensor,
+        points: Tensor | None = None,
+        boxes: Tensor | None = None,
+        multimask: bool = True,
+    ) -> tuple[Tensor, Tensor]:
+        """Segment one object for each of N prompts.
+
+        Args:
+            embeddings (SegmenterEmbeddings): of B images.
+            image_ids (Tensor): (N, ) int64, the image of each prompt.
+            points (Tensor, optional): (N, P, 2) positive points (x, y) in
+                pixels of the canvas.
+            boxes (Tensor, optional): (N, 4) xyxy in pixels of the canvas.
+            multimask (bool): Several hypotheses per prompt, or one.
+
+        Returns:
+            tuple[Tensor, Tensor]: (N, M, h', w') low-resolution mask logits
+            in fp32, object where > 0, and (N, M) predicted IoUs.
+        """
+
+    @abstractmethod
+    def similarity(
+        self, embeddings: SegmenterEmbeddings, points: Tensor
+    ) -> Tensor:
+        """Self-similarity rows of the prompt-conditioned image tokens.
+
+        Args:
+            embeddings (SegmenterEmbeddings): of B images.
+            points (Tensor): (B, P, 2) points (x, y) in pixels of the canvas,
+                each prompted alone.
+
+        Returns:
+            Tensor: (B, P, h * w) fp32 cosine similarities.
+        """
+
+
+def token_index(
+    points: Tensor, canvas_size: tuple[int, int], grid_size: tuple[int, int]
+) -> Tensor:
+    """Flat index of the token under each point.
+
+    The tokens cover the whole padded canvas, so this is
+    ``floor(y * h / H) * w + floor(x * w / W)``.
+
+    Args:
+        points (Tensor): (..., 2) as (x, y) in pixels.
+        canvas_size (tuple[int, int]): (H, W) in pixels.
+        grid_size (tuple[int, int]): (h, w) in tokens.
+
+    Returns:
+        Tensor: (...) int64.
+    """
+    (height, width), (h, w) = canvas_size, grid_size
+    # Multiply before dividing: both are small integers, exact in fp32.
+    col = (points[..., 0] * w / width).floor().long().clamp(0, w - 1)
+    row = (points[..., 1] * h / height).floor().long().clamp(0, h - 1)
+    return row * w + col
+
+
+def attach_segmenter(
+    owner: nn.Module, segmenter: BaseSegmenter | None
+) -> None:
+    """Make ``owner.segmenter`` the given one.
+
+    A frozen segmenter is kept out of ``owner``'s module tree, hence out of
+    its state dict, optimiser, gradient buckets and moving averages.
+    """
+    detach_segmenter(owner)
+    if segmenter is not None and not segmenter.frozen:
+        owner.add_module('segmenter', segmenter)
+    else:
+        owner.__dict__['segmenter'] = segmenter
+
+
+def detach_segmenter(owner: nn.Module) -> None:
+    """Undo :func:`attach_segmenter`."""
+    owner._modules.pop('segmenter', None)
+    owner.__dict__['segmenter'] = None
+
+
+def best_mask(logits: Tensor, ious: Tensor) -> tuple[Tensor, Tensor]:
+    """The hypothesis with the highest predicted IoU.
+
+    Args:
+        logits (Tensor): (N, M, h, w).
+        ious (Tensor): (N, M).
+
+    Returns:
+        tuple[Tensor, Tensor]: (N, h, w) and (N, ).
+    """
+    scores, best = ious.max(dim=1)
+    rows = torch.arange(len(logits), device=logits.device)
+    return logits[rows, best], scores

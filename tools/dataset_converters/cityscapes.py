@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Convert Cityscapes' (or Shapes') instance PNGs to COCO JSON.
+
+    python tools/dataset_converters/cityscapes.py data/cityscapes
+
+writes ``annotations/instancesonly_filtered_gtFine_{train,val}.json`` below
+the data root: the eight instance classes that are evaluated, masks as RLE,
+groups as ``iscrowd``. Files are taken in sorted order, so image ids are the
+same on every machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+from cityscapesscripts.helpers.labels import id2label, labels
+from pycocotools import mask as mask_utils
+from rich.progress import track
+
+CATEGORIES = [
+    dict(id=label.id, name=label.name)
+    for label in labels
+    if label.hasInstances and not label.ignoreInEval
+]
+
+
+def write_json(path: Path, data: dict) -> None:
+    """Write a JSON file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + '.partial')
+    partial.write_text(json.dumps(data))
+    os.replace(partial, path)
+
+
+def convert_image(truth: Path) -> tuple[dict, list[dict]]:
+    """COCO entries of one ``*_gtFine_instanceIds.png``, without ids.
+
+    Returns:
+        tuple: the image and its annotations.
+
+    Raises:
+        ValueError: if the file is not a readable PNG.
+    """
+    ids = cv2.imread(str(truth), cv2.IMREAD_UNCHANGED)
+    if ids is None:
+        raise ValueError(f'{truth} cannot be read as an image')
+    annotations = []
+    for value in np.unique(ids).tolist():
+        # Things only: a group has its label id alone.
+        label = id2label.get(value // 1000 if value >= 1000 else value)
+        if label is None:
+            raise ValueError(f'{truth} holds {value}, no Cityscapes id')
+        if not label.hasInstances or label.ignoreInEval:
+            continue
+        rle = mask_utils.encode(np.asfortranarray(ids == value, np.uint8))
+        annotations.append(
+            dict(
+                iscrowd=int(value < 1000),
+                category_id=label.id,
+                bbox=mask_utils.toBbox(rle).tolist(),
+                area=int(mask_utils.area(rle)),
+                segmentation=dict(
+                    size=rle['size'], counts=rle['counts'].decode()
+                ),
+            )
+        )
+    city, stem = truth.parent.name, truth.name.removesuffix(
+        '_gtFine_instanceIds.png'
+    )
+    image = dict(
+        file_name=f'{city}/{stem}_leftImg8bit.png',
+        segm_file=f'{city}/{stem}_gtFine_labelIds.png',
+        height=ids.shape[0],
+        width=ids.shape[1],
+    )
+    return image, annotations
+
+
+def convert_split(root: Path, split: str, workers: int | None = None) -> dict:
+    """COCO dictionary of one split.
+
+    Args:
+        root (Path): Folder with ``gtFine`` and ``leftImg8bit``.
+        split (str): ``train`` or ``val``.
+        workers (int, optional): Processes; the cores by default.
+
+    Raises:
+        FileNotFoundError: if there is no instance PNG, or an image is
+            missing.
+    """
+    folder = root / 'gtFine' / split
+    files = sorted(folder.glob('*/*_gtFine_instanceIds.png'))
+    if not files:
+        raise FileNotFoundError(
+            f'No *_gtFine_instanceIds.png below {folder}. Cityscapes\' '
+            'gtFine_trainvalid.zip has them; unpack it into the data root.'
+        )
+    images, annotations = [], []
+    with ProcessPoolExecutor(workers) as pool:
+        results = pool.map(convert_image, files, chunksize=8)
+        for image, found in track(results, split, total=len(files)):
+            path = root / 'leftImg8bit' / split / image['file_name']
+            if not path.is_file():
+                raise FileNotFoundError(f'{path} is missing')
+            image['id'] = len(images)
+            images.append(image)
+            for annotation in found:
+                annotation['id'] = len(annotations)
+                annotation['image_id'] = image['id']
+                annotations.append(annotation)
+    return dict(
+        images=images, annotations=annotations, categories=CATEGORIES
+    )
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('root', type=Path, help='data root')
+    parser.add_argument('--splits', nargs='+', default=['train', 'val'])
+    parser.add_argument('--workers', type=int)
+    args = parser.parse_args()
+    for split in args.splits:
+        out = args.root / 'annotations'
+        out /= f'instancesonly_filtered_gtFine_{split}.json'
+        data = convert_split(args.root, split, args.workers)
+        write_json(out, data)
+        print(
+            f'{out}: {len(data["images"])} images, '
+            f'{len(data["annotations"])} instances'
+        )
+
+
+if __name__ == '__main__':
+    main()
