@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from mmdet.datasets.dataset_wrappers import ConcatDataset
 from mmdet.registry import DATASETS
+from mmengine.fileio import load
 
 
 class DrawIndex(int):
@@ -70,21 +71,11 @@ class SemiDataset(ConcatDataset):
     """
 
     def __init__(self, labeled: dict, unlabeled: dict, **kwargs) -> None:
-        super().__init__([labeled, unlabeled], **kwargs)
-        for name, dataset in zip(
-            ('labelled', 'unlabelled'), self.datasets, strict=True
-        ):
-            ann_file = getattr(dataset, 'ann_file', dataset)
-            _check_categories(dataset, ann_file)
-            if len(dataset) == 0:
-                raise ValueError(
-                    f'The {name} set {ann_file} has no image'
-                    + (
-                        ' with an instance of the configured classes.'
-                        if name == 'labelled'
-                        else '.'
-                    )
-                )
+        datasets = [
+            _build(labeled, 'labelled', ' with an instance of the classes'),
+            _build(unlabeled, 'unlabelled', ''),
+        ]
+        super().__init__(datasets, **kwargs)
 
     def __getitem__(self, idx: int):
         """The sample of one draw."""
@@ -94,13 +85,27 @@ class SemiDataset(ConcatDataset):
         return super().__getitem__(idx)
 
 
+def _build(cfg: dict, name: str, of_what: str):
+    try:
+        dataset = DATASETS.build(cfg)
+    except ValueError as e:
+        # How MMEngine reports a data set that is empty after filtering.
+        if 'at least one array to concatenate' not in str(e):
+            raise
+        raise ValueError(
+            f'The {name} set {cfg["ann_file"]} has no image{of_what}.'
+        ) from e
+    _check_categories(dataset, getattr(dataset, 'ann_file', name))
+    return dataset
+
+
 def _check_categories(dataset, ann_file: str) -> None:
     """MMDet shifts the labels when a category of the config is not there."""
     wanted = dataset.metainfo.get('classes')
     found = getattr(dataset, 'cat_ids', None)
     if found is None or wanted is None or len(found) == len(wanted):
         return
-    names = [c['name'] for c in dataset.coco.dataset['categories']]
+    names = [c['name'] for c in load(ann_file)['categories']]
     missing = [name for name in wanted if name not in names]
     raise ValueError(
         f'{ann_file} does not have the configured categories {missing}; it '

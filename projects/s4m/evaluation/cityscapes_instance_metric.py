@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+
 from mmdet.evaluation import CityScapesMetric
 from mmdet.registry import METRICS
 from mmengine.logging import print_log
@@ -32,9 +35,15 @@ class CityscapesInstanceMetric(CityScapesMetric):
         )
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """``mAP`` and ``AP@50`` as fractions."""
+        """``mAP`` and ``AP@50`` as fractions; the table per class is logged."""
+        printed = io.StringIO()
         try:
-            return super().compute_metrics(results)
+            # cityscapesScripts prints a counter for each image.
+            with contextlib.redirect_stdout(printed):
+                metrics = super().compute_metrics(results)
+            table = printed.getvalue().partition('#####')
+            print_log('\n' + ''.join(table[1:]), logger='current')
+            return metrics
         except IndexError:
             print_log(
                 'cityscapesScripts cannot score this evaluation: all '

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
 from torch import Tensor, nn
@@ -21,14 +22,13 @@ def similarity_rows(
     Returns:
         Tensor: (B, P, gh * gw) fp32 cosines.
     """
-    features = F.interpolate(
-        features.float(), grid_size, mode='bilinear', align_corners=False
-    )
-    tokens = F.normalize(features.flatten(2), dim=1)
-    query = tokens.gather(
-        2, index[:, None].expand(-1, tokens.shape[1], -1)
-    )
-    return query.transpose(1, 2) @ tokens
+    with torch.autocast(features.device.type, enabled=False):
+        features = F.interpolate(
+            features.float(), grid_size, mode='bilinear', align_corners=False
+        )
+        tokens = F.normalize(features.flatten(2), dim=1)
+        query = tokens.gather(2, index[:, None].expand(-1, tokens.shape[1], -1))
+        return query.transpose(1, 2) @ tokens
 
 
 @MODELS.register_module()

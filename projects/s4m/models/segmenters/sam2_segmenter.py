@@ -367,13 +367,8 @@ class SAM2Segmenter(BaseSegmenter):
             step = max(1, self.chunk_size // num_images)
             for start in range(0, num_points, step):
                 part = slice(start, start + step)
-                maps = self._two_way(keys, dense_pe, tokens[:, part]).float()
-                maps = F.normalize(maps, dim=-1)
-                at = index[:, part, None, None].expand(
-                    -1, -1, 1, maps.shape[-1]
-                )
-                query = maps.gather(2, at)
-                rows[:, part] = (maps @ query.transpose(2, 3)).squeeze(3)
+                maps = self._two_way(keys, dense_pe, tokens[:, part])
+                rows[:, part] = _cosine_rows(maps, index[:, part])
         return rows
 
     # ----------------------------------------------------------- private
@@ -471,3 +466,18 @@ class SAM2Segmenter(BaseSegmenter):
             )
         return maps.view(num_images, num_prompts, *maps.shape[1:])
 
+
+def _cosine_rows(maps: Tensor, index: Tensor) -> Tensor:
+    """Cosines of one token of each map with all of them, in fp32.
+
+    Args:
+        maps (Tensor): (B, P, L, C).
+        index (Tensor): (B, P).
+
+    Returns:
+        Tensor: (B, P, L).
+    """
+    with torch.autocast(maps.device.type, enabled=False):
+        maps = F.normalize(maps.float(), dim=-1)
+        at = index[:, :, None, None].expand(-1, -1, 1, maps.shape[-1])
+        return (maps @ maps.gather(2, at).transpose(2, 3)).squeeze(3)

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Data and models that the tests make themselves."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+# Before torch: more threads than free cores make small models crawl.
+os.environ.setdefault('OMP_NUM_THREADS', '1')
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from mmdet.visualization import DetLocalVisualizer  # noqa: E402
+from mmengine.config import Config  # noqa: E402
+from mmengine.registry import init_default_scope  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[1]
+for folder in ('', 'dataset_converters', 'misc', 'benchmark', 'analysis'):
+    sys.path.append(str(ROOT / 'tools' / folder))
+
+import s4m  # noqa: E402, F401
+
+
+@pytest.fixture(autouse=True)
+def _environment():
+    """MMDet's scope, one thread, and a fixed seed for every test."""
+    init_default_scope('mmdet')
+    # A singleton that would keep writing to the first test's folder.
+    DetLocalVisualizer._instance_dict.clear()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope='session')
+def shapes_root(tmp_path_factory) -> Path:
+    """Shapes with 12 + 4 small images, converted and split (4 labelled)."""
+    from cityscapes import convert_split, write_json
+    from cityscapes_splits import draw, split, stem_of
+    from make_shapes import make_shapes
+
+    root = tmp_path_factory.mktemp('data') / 'shapes'
+    make_shapes(root, 12, 4, (64, 128), seed=0, workers=1)
+    folder = root / 'annotations'
+    for name in ('train', 'val'):
+        data = convert_split(root, name, workers=1)
+        write_json(folder / f'instancesonly_filtered_gtFine_{name}.json', data)
+        if name == 'train':
+            names = [stem_of(image) for image in data['images']]
+            labeled, unlabeled = split(data, draw(names, 35, 0), 'all')
+            write_json(folder / 'semi/seed0@5.json', labeled)
+            write_json(folder / 'semi/seed0@5-unlabeled.json', unlabeled)
+    return root
+
+
+def _use_data(node, root: str) -> None:
+    """Point every path of a Shapes config at another folder."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if isinstance(value, str) and value.startswith('data/shapes/'):
+                node[key] = value.replace('data/shapes/', root + '/')
+            else:
+                _use_data(value, root)
+    elif isinstance(node, list | tuple):
+        for value in node:
+            _use_data(value, root)
+
+
+@pytest.fixture
+def shapes_config(shapes_root, tmp_path):
+    """Config of ``configs/shapes`` on the small data, a few iterations."""
+
+    def make(name: str, iters: int = 4, **options) -> Config:
+        cfg = Config.fromfile(ROOT / 'configs' / 'shapes' / f'{name}.py')
+        _use_data(cfg._cfg_dict, str(shapes_root))
+        cfg.work_dir = str(tmp_path / name)
+        cfg.train_cfg.update(max_iters=iters, val_interval=1000)
+        cfg.default_hooks.checkpoint.update(interval=iters)
+        cfg.default_hooks.logger.interval = 1
+        cfg.randomness = dict(seed=0)
+        cfg.log_level = 'WARNING'
+        cfg.merge_from_dict(options)
+        return cfg
+
+    return make
+
+
+@pytest.fixture
+def coco_file(tmp_path):
+    """Write a COCO dictionary and return its path."""
+
+    def write(data: dict, name: str = 'ann.json') -> str:
+        path = tmp_path / name
+        path.write_text(json.dumps(data))
+        return str(path)
+
+    return write
+
+
+@pytest.fixture(scope='session')
+def nano_segmenter():
+    """The shipped nano SAM 2."""
+    from s4m.models import SAM2Segmenter
+
+    return SAM2Segmenter('nano_sam2', 'nano_sam2')

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SemiDataset: seeded draws and bad input."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from mmdet.registry import DATASETS
+from s4m.datasets import DrawIndex
+
+
+@pytest.fixture
+def dataset_cfg(shapes_config):
+    return shapes_config('guided_distillation_shapes_5p').train_dataloader.dataset
+
+
+def test_getitem__depends_on_the_draw_alone(dataset_cfg):
+    dataset = DATASETS.build(dataset_cfg)
+    index = len(dataset) - 1
+    state = torch.get_rng_state(), np.random.get_state()[1].copy()
+    first = dataset[DrawIndex(index, (0, 0, 5))]
+    assert torch.equal(torch.get_rng_state(), state[0])
+    assert (np.random.get_state()[1] == state[1]).all()
+    np.random.seed(77)
+    again = dataset[DrawIndex(index, (0, 0, 5))]
+    other = dataset[DrawIndex(index, (0, 0, 6))]
+    a, b, c = (
+        item['inputs']['unsup_teacher'] for item in (first, again, other)
+    )
+    assert torch.equal(a, b)
+    assert not torch.equal(a, c)
+
+
+def test_unlabelled_views__same_pixels_other_colours(dataset_cfg):
+    dataset = DATASETS.build(dataset_cfg)
+    item = dataset[DrawIndex(len(dataset) - 1, (0, 0, 8))]
+    teacher = item['data_samples']['unsup_teacher']
+    student = item['data_samples']['unsup_student']
+    assert item['inputs']['sup'] is None
+    assert teacher.img_shape == student.img_shape
+    np.testing.assert_array_equal(
+        teacher.homography_matrix
+        if 'homography_matrix' in teacher
+        else teacher.scale_factor,
+        student.homography_matrix
+        if 'homography_matrix' in student
+        else student.scale_factor,
+    )
+    assert len(teacher.gt_instances) == 0
+
+
+def _edit(path: str, change) -> None:
+    with open(path) as f:
+        data = json.load(f)
+    change(data)
+    with open(path, 'w') as f:
+        json.dump(data, f)
+
+
+@pytest.fixture
+def files(dataset_cfg, tmp_path):
+    """Copies of both annotation files that a test may break."""
+    paths = {}
+    for part in ('labeled', 'unlabeled'):
+        cfg = dataset_cfg[part]
+        source = f'{cfg.data_root}{cfg.ann_file}'
+        paths[part] = str(tmp_path / f'{part}.json')
+        with open(source) as f, open(paths[part], 'w') as g:
+            g.write(f.read())
+        cfg.ann_file = paths[part]
+    return paths
+
+
+def test_empty_labelled_set(dataset_cfg, files):
+    _edit(files['labeled'], lambda d: d.update(annotations=[]))
+    with pytest.raises(ValueError, match=r'labelled set .* has no image'):
+        DATASETS.build(dataset_cfg)
+
+
+def test_unlabelled_set_without_images(dataset_cfg, files):
+    _edit(files['unlabeled'], lambda d: d.update(images=[]))
+    with pytest.raises(ValueError, match=r'unlabelled set .* has no image'):
+        DATASETS.build(dataset_cfg)
+
+
+def test_unknown_category(dataset_cfg, files):
+    def rename(data):
+        data['categories'][0]['name'] = 'pedestrian'
+
+    _edit(files['labeled'], rename)
+    with pytest.raises(ValueError, match=r"\['person'\].*pedestrian"):
+        DATASETS.build(dataset_cfg)
+
+
+def test_unreadable_image(dataset_cfg, files, tmp_path):
+    def point_elsewhere(data):
+        data['images'] = data['images'][:1]
+        data['images'][0]['file_name'] = 'none/none_leftImg8bit.png'
+
+    _edit(files['unlabeled'], point_elsewhere)
+    dataset = DATASETS.build(dataset_cfg)
+    with pytest.raises(FileNotFoundError, match='none_leftImg8bit'):
+        dataset[len(dataset) - 1]

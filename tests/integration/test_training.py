@@ -1,0 +1,375 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole trainings on small data: burn-in, averaging, resume, two processes."""
+
+from __future__ import annotations
+
+import copy
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmengine.structures import InstanceData
+
+
+class Spy(Hook):
+    """Copies of teacher and student at the start of each iteration."""
+
+    def __init__(self) -> None:
+        self.teacher, self.student, self.outputs = [], [], []
+
+    def after_train_iter(self, runner, batch_idx, data_batch, outputs):
+        # What the iteration used as teacher, and the student after its step.
+        self.teacher.append(copy.deepcopy(runner.model.teacher.state_dict()))
+        self.student.append(copy.deepcopy(runner.model.student.state_dict()))
+        self.outputs.append(outputs)
+        modules = list(runner.model.teacher.modules())
+        assert not any(m.training for m in modules)
+        assert any(m.training for m in runner.model.student.modules())
+
+
+def _semi_config(make, name='guided_distillation_shapes_5p', **kwargs):
+    """A small semi-supervised config without teacher file, burn-in 2."""
+    cfg = make(name, **kwargs)
+    cfg.model.teacher_checkpoint = None
+    cfg.custom_hooks[0].update(burn_in=2, momentum=0.25)
+    # A random teacher is never sure; keep some of its queries.
+    cfg.model.pseudo_labeler.update(cls_thr=0.12)
+    return cfg
+
+
+@pytest.fixture
+def teacher_file(shapes_config, tmp_path):
+    """A random teacher's checkpoint."""
+    from mmdet.registry import MODELS
+
+    torch.manual_seed(7)
+    model = MODELS.build(shapes_config('supervised_shapes_5p').model)
+    model.init_weights()
+    path = tmp_path / 'teacher.pth'
+    torch.save({'state_dict': model.state_dict(), 'meta': {}}, path)
+    return str(path)
+
+
+def _run(cfg, *hooks) -> Runner:
+    runner = Runner.from_cfg(cfg)
+    for hook in hooks:
+        runner.register_hook(hook, priority='LOWEST')
+    runner.train()
+    return runner
+
+
+def _equal(a: dict, b: dict) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_guided__frozen_then_copied_then_averaged(shapes_config, teacher_file):
+    cfg = _semi_config(shapes_config, iters=5)
+    cfg.model.teacher_checkpoint = teacher_file
+    spy = Spy()
+    _run(cfg, spy)
+    loaded = torch.load(teacher_file)['state_dict']
+    # Iterations 0 and 1: bit for bit what was loaded, buffers too.
+    assert _equal(spy.teacher[0], loaded)
+    assert _equal(spy.teacher[1], loaded)
+    # Iteration 2: the student after two steps.
+    assert _equal(spy.teacher[2], spy.student[1])
+    # Then the average of the teacher and the student before this step.
+    for i in (3, 4):
+        moved = 0
+        for key, value in spy.teacher[i].items():
+            old, new = spy.teacher[i - 1][key], spy.student[i - 1][key]
+            if value.is_floating_point():
+                want = 0.75 * old.double() + 0.25 * new.double()
+                torch.testing.assert_close(
+                    value.double(), want, atol=1e-6, rtol=1e-5
+                )
+                moved += not torch.equal(old, value)
+            else:
+                assert torch.equal(value, new)
+        assert moved > 50
+    # BatchNorm statistics move with it.
+    key = 'backbone.bn1.running_mean'
+    assert not torch.equal(spy.teacher[3][key], spy.teacher[2][key])
+    # The student never starts from the teacher.
+    key = 'panoptic_head.cls_embed.weight'
+    assert not torch.equal(spy.student[0][key], loaded[key])
+
+
+def test_standard__no_unlabelled_images_during_burn_in(shapes_config):
+    cfg = _semi_config(shapes_config, iters=4)
+    cfg.custom_hooks[0].strategy = 'standard'
+    spy = Spy()
+    _run(cfg, spy)
+    unsup = [any('unsup' in k for k in out) for out in spy.outputs]
+    assert unsup == [False, False, True, True]
+    assert _equal(spy.teacher[2], spy.student[1])
+
+
+def test_fixed__teacher_never_changes(shapes_config, teacher_file):
+    cfg = _semi_config(shapes_config, iters=4)
+    cfg.model.teacher_checkpoint = teacher_file
+    cfg.custom_hooks[0].strategy = 'fixed'
+    spy = Spy()
+    _run(cfg, spy)
+    loaded = torch.load(teacher_file)['state_dict']
+    assert all(_equal(t, loaded) for t in spy.teacher)
+
+
+def test_no_burn_in__needs_no_teacher(shapes_config):
+    cfg = _semi_config(shapes_config, iters=2)
+    cfg.custom_hooks[0].burn_in = 0
+    cfg.model.teacher_checkpoint = 'work_dirs/never_read'
+    spy = Spy()
+    _run(cfg, spy)
+    assert not _equal(spy.teacher[0], spy.student[0])
+
+
+def test_accumulation__averages_after_optimizer_steps(shapes_config):
+    cfg = _semi_config(shapes_config, iters=6)
+    cfg.custom_hooks[0].update(burn_in=0)
+    cfg.optim_wrapper.accumulative_counts = 2
+    spy = Spy()
+    _run(cfg, spy)
+    key = 'panoptic_head.cls_embed.weight'
+    changed = [
+        not torch.equal(spy.teacher[i][key], spy.teacher[i - 1][key])
+        for i in range(1, 6)
+    ]
+    assert changed == [False, True, False, True, False]
+
+
+class Kill(Hook):
+    """Stops the run as a lost machine would, after its checkpoint."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+
+    def after_train_iter(self, runner, batch_idx, data_batch, outputs):
+        if runner.iter + 1 == self.at:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ('stop', 'workers'), [(1, 0), (2, 0), (3, 2), (3, 0), (2, 2)]
+)
+def test_resume__equals_an_uninterrupted_run(
+    shapes_config, teacher_file, stop, workers, tmp_path
+):
+    """Inside burn-in, at its end and after it; validation in between."""
+
+    def config(folder: str):
+        cfg = _semi_config(shapes_config, iters=4)
+        cfg.model.teacher_checkpoint = teacher_file
+        cfg.work_dir = str(tmp_path / folder)
+        cfg.train_dataloader.num_workers = workers
+        cfg.default_hooks.checkpoint.interval = 1
+        cfg.train_cfg.update(val_interval=3, val_begin=1)
+        return cfg
+
+    whole = _run(config('whole')).model.state_dict()
+    with pytest.raises(KeyboardInterrupt):
+        _run(config('parts'), Kill(stop))
+    cfg = config('parts')
+    cfg.resume = True
+    cfg.model.teacher_checkpoint = 'gone.pth'
+    torch.manual_seed(99)
+    resumed = _run(cfg).model.state_dict()
+    assert _equal(whole, resumed)
+
+
+def test_s4m__trains_logs_and_saves_no_segmenter(shapes_config, teacher_file):
+    """The whole method; one SAM instance; nothing of it in the checkpoint."""
+    from s4m.models import SAM2Segmenter
+
+    made = []
+    build = SAM2Segmenter.__init__
+
+    def counted(self, *args, **kwargs):
+        made.append(self)
+        build(self, *args, **kwargs)
+
+    cfg = _semi_config(shapes_config, 's4m_shapes_5p', iters=3)
+    cfg.model.teacher_checkpoint = teacher_file
+    cfg.custom_hooks[1].draw_interval = 2
+    spy = Spy()
+    SAM2Segmenter.__init__ = counted
+    try:
+        runner = _run(cfg, spy)
+    finally:
+        SAM2Segmenter.__init__ = build
+    assert len(made) == 1
+    assert runner.model.refiner.segmenter is None
+    checkpoint = torch.load(f'{cfg.work_dir}/iter_3.pth', weights_only=False)
+    keys = checkpoint['state_dict'].keys()
+    assert all(k.startswith(('teacher.', 'student.')) for k in keys)
+    num_params = sum(
+        len(g['params']) for g in checkpoint['optimizer']['param_groups']
+    )
+    assert num_params == len(list(runner.model.student.parameters()))
+    assert all(o['num_pseudo'] > 0 for o in spy.outputs)
+    scalars = runner.message_hub.log_scalars
+    assert 0 <= scalars['train/refine_iou'].current() <= 1
+    assert scalars['train/refine_kept'].current() == 1
+    pictures = Path(cfg.work_dir).rglob('*.png')
+    assert any('pseudo_labels' in p.name for p in pictures)
+
+
+def test_training_step__edge_cases(shapes_config, teacher_file):
+    """A batch without pseudo-labels, an image without objects, batch of 1."""
+    cfg = _semi_config(shapes_config, 's4m_shapes_5p', iters=1)
+    cfg.model.teacher_checkpoint = teacher_file
+    cfg.model.pseudo_labeler.cls_thr = 1.0
+    cfg.train_dataloader.batch_size = 2
+    cfg.train_dataloader.sampler.update(num_labeled=1, num_unlabeled=1)
+
+    class Empty(Hook):
+        def before_train_iter(self, runner, batch_idx, data_batch):
+            for sample in data_batch['data_samples']['sup']:
+                if sample is not None:
+                    sample.gt_instances = sample.gt_instances[:0]
+
+    spy = Spy()
+    _run(cfg, Empty(), spy)
+    out = spy.outputs[0]
+    assert out['num_pseudo'] == 0
+    assert torch.isfinite(torch.stack(list(out.values()))).all()
+
+
+def test_missing_hook__first_step_names_it(shapes_config, teacher_file):
+    cfg = _semi_config(shapes_config, 's4m_shapes_5p', iters=1)
+    cfg.model.teacher_checkpoint = teacher_file
+    cfg.custom_hooks = [cfg.custom_hooks[0]]
+    with pytest.raises(RuntimeError, match='PseudoLabelRefineHook'):
+        _run(cfg)
+    cfg = _semi_config(shapes_config, iters=1)
+    cfg.custom_hooks = []
+    with pytest.raises(RuntimeError, match='BurnInMeanTeacherHook'):
+        _run(cfg)
+
+
+def test_missing_teacher__names_the_command(shapes_config, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    cfg = _semi_config(shapes_config, iters=1)
+    cfg.model.teacher_checkpoint = 'work_dirs/s4m_teacher_shapes_5p_none'
+    with pytest.raises(FileNotFoundError, match='Train the teacher first'):
+        _run(cfg)
+    cfg.model.teacher_checkpoint = None
+    with pytest.raises(ValueError, match='teacher_checkpoint'):
+        _run(cfg)
+
+
+def test_hook_without_refiner(shapes_config):
+    cfg = _semi_config(shapes_config, iters=1)
+    cfg.custom_hooks[0].burn_in = 0
+    cfg.custom_hooks.append(dict(type='PseudoLabelRefineHook'))
+    with pytest.raises(ValueError, match='has no refiner'):
+        _run(cfg)
+
+
+def test_autocast__costs_losses_and_pixel_decoder_are_fp32(shapes_config):
+    """bf16 around, fp32 inside; the loss stays near the fp32 one."""
+    from mmdet.registry import MODELS
+
+    cfg = shapes_config('supervised_shapes_5p')
+    model = MODELS.build(cfg.model)
+    seen = []
+    model.panoptic_head.pixel_decoder.register_forward_hook(
+        lambda _m, _a, out: seen.append(out[0].dtype)
+    )
+    cost = model.panoptic_head.assigner.match_costs[1]
+    forward = type(cost).__call__
+
+    def spy_cost(self, pred_instances, gt_instances, **kwargs):
+        seen.append(pred_instances.masks.dtype)
+        assert not torch.is_autocast_enabled('cpu')
+        return forward(self, pred_instances, gt_instances, **kwargs)
+
+    type(cost).__call__ = spy_cost
+    from mmdet.structures import DetDataSample
+
+    sample = DetDataSample(
+        metainfo=dict(img_shape=(64, 128), batch_input_shape=(64, 128))
+    )
+    sample.gt_instances = InstanceData(
+        labels=torch.tensor([1]),
+        masks=torch.ones(1, 64, 128, dtype=torch.bool),
+    )
+    try:
+        with torch.autocast('cpu', torch.bfloat16):
+            losses = model.loss(torch.randn(1, 3, 64, 128), [sample])
+    finally:
+        type(cost).__call__ = forward
+    assert set(seen) == {torch.float32}
+    assert all(v.dtype == torch.float32 for v in losses.values())
+    sum(losses.values()).backward()
+    grads = [p.grad for p in model.parameters() if p.grad is not None]
+    assert all(torch.isfinite(g).all() for g in grads)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+@pytest.mark.parametrize('dtype', ['bfloat16', 'float16'])
+def test_amp__on_a_gpu(shapes_config, teacher_file, dtype):
+    cfg = _semi_config(shapes_config, 's4m_shapes_5p', iters=3)
+    cfg.model.teacher_checkpoint = teacher_file
+    cfg.optim_wrapper.update(type='AmpOptimWrapper', dtype=dtype)
+    spy = Spy()
+    _run(cfg, spy)
+    assert all(torch.isfinite(v) for o in spy.outputs for v in o.values())
+
+
+def test_two_processes__equal_weights_on_both_ranks(
+    shapes_config, teacher_file, tmp_path
+):
+    """tools/dist_train.sh with two gloo processes, without a GPU."""
+    cfg = _semi_config(shapes_config, 's4m_shapes_5p', iters=3)
+    cfg.model.teacher_checkpoint = teacher_file
+    cfg.custom_imports.imports.append('rank_spy')
+    cfg.custom_hooks.append(dict(type='RankSpy', folder=str(tmp_path)))
+    path = tmp_path / 'dist.py'
+    cfg.dump(str(path))
+    (tmp_path / 'rank_spy.py').write_text(
+        'import torch\n'
+        'from mmdet.registry import HOOKS\n'
+        'from mmengine.hooks import Hook\n'
+        'from mmengine.dist import get_rank\n'
+        '@HOOKS.register_module()\n'
+        'class RankSpy(Hook):\n'
+        '    def __init__(self, folder):\n'
+        '        self.folder = folder\n'
+        '    def after_train(self, runner):\n'
+        '        state = dict(runner.model.module.named_parameters())\n'
+        '        state = {k: v.detach() for k, v in state.items()}\n'
+        '        torch.save(state, f"{self.folder}/rank{get_rank()}.pt")\n'
+    )
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        port = s.getsockname()[1]
+    env = dict(
+        os.environ,
+        PORT=str(port),
+        OMP_NUM_THREADS='1',
+        CUDA_VISIBLE_DEVICES='',
+        PYTHONPATH=str(tmp_path),
+        PATH=f'{os.path.dirname(sys.executable)}:{os.environ["PATH"]}',
+    )
+    subprocess.run(
+        ['bash', str(ROOT / 'tools/dist_train.sh'), str(path), '2'],
+        check=True,
+        env=env,
+        cwd=tmp_path,
+        timeout=300,
+    )
+    one, two = (torch.load(tmp_path / f'rank{r}.pt') for r in (0, 1))
+    assert _equal(one, two)
+    loaded = torch.load(teacher_file)['state_dict']
+    key = 'student.panoptic_head.cls_embed.weight'
+    assert not torch.equal(one[key], loaded[key.removeprefix('student.')])
+    checkpoint = torch.load(f'{cfg.work_dir}/iter_3.pth', weights_only=False)
+    assert len(checkpoint['random_states']) == 2

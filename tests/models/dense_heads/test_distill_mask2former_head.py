@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DistillMask2FormerHead computes what MMDet's head computes."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmdet.structures.mask import BitmapMasks
+from mmengine.structures import InstanceData
+
+
+@pytest.fixture
+def pair(shapes_config):
+    """The same weights in our head and in MMDet's, with its own decoder."""
+    cfg = shapes_config('supervised_shapes_5p').model
+    ours = MODELS.build(cfg)
+    stock = copy.deepcopy(cfg)
+    stock.panoptic_head.type = 'Mask2FormerHead'
+    stock.panoptic_head.pixel_decoder.type = 'MSDeformAttnPixelDecoder'
+    stock = MODELS.build(stock)
+    stock.load_state_dict(ours.state_dict())
+    return ours, stock
+
+
+def _samples(as_tensor: bool, num=(2, 0)):
+    generator = torch.Generator().manual_seed(1)
+    samples = []
+    for n in num:
+        masks = torch.rand(n, 64, 64, generator=generator) > 0.5
+        sample = DetDataSample(
+            metainfo=dict(img_shape=(64, 64), batch_input_shape=(64, 64))
+        )
+        if not as_tensor:
+            masks = BitmapMasks(masks.numpy().astype('uint8'), 64, 64)
+        sample.gt_instances = InstanceData(
+            labels=torch.arange(n), masks=masks
+        )
+        samples.append(sample)
+    return samples
+
+
+@pytest.mark.parametrize('as_tensor', [False, True])
+def test_loss__equals_mmdets(pair, as_tensor):
+    inputs = torch.randn(2, 3, 64, 64)
+    torch.manual_seed(3)
+    want = pair[1].loss(inputs, _samples(False))
+    torch.manual_seed(3)
+    got = pair[0].loss(inputs, _samples(as_tensor))
+    assert got.keys() == want.keys()
+    for key, value in want.items():
+        torch.testing.assert_close(got[key], value)
+
+
+def test_predict__equals_mmdets(pair):
+    inputs = torch.randn(2, 3, 64, 64)
+    outs = []
+    for model in pair:
+        samples = _samples(True)
+        for sample in samples:
+            sample.set_metainfo(dict(ori_shape=(64, 64)))
+        model.eval()
+        with torch.no_grad():
+            outs.append(model.predict(inputs, samples))
+    for ours, stock in zip(*outs, strict=True):
+        a, b = ours.pred_instances, stock.pred_instances
+        assert torch.equal(a.labels, b.labels)
+        assert torch.equal(a.masks, b.masks)
+        torch.testing.assert_close(a.scores, b.scores)
+
+
+def test_preprocess_gt__masks_stay_bool(pair):
+    head = pair[0].panoptic_head
+    for as_tensor in (False, True):
+        gts = [s.gt_instances for s in _samples(as_tensor)]
+        out = head.preprocess_gt(gts, [None] * len(gts))
+        assert all(o.masks.dtype == torch.bool for o in out)
+        assert out[1].masks.shape[0] == 0
