@@ -6,7 +6,7 @@
 
 Each of Cityscapes' eight instance classes is one family of outlines, drawn
 with occlusion, texture, lighting and noise on a textured ground under a sky.
-The class shows in the outline; colour and pattern only hint at it. Written
+The class shows in the outline and, less surely, in the hue. Written
 are ``leftImg8bit/{train,val}/<city>/*_leftImg8bit.png`` and
 ``gtFine/{train,val}/<city>/*_gtFine_{instanceIds,labelIds}.png`` and
 ``*_polygons.json``, with Cityscapes' label ids, so that the tools for
@@ -175,10 +175,10 @@ def _paint(image, box, mask, hue, rng, unit: float) -> None:
     x0, y0, x1, y1 = box
     yy, xx = np.mgrid[y0:y1, x0:x1].astype(np.float32)
     value = rng.uniform(0.35, 0.95)
-    one = _rgb(hue, rng.uniform(0.25, 0.8), value)
+    one = _rgb(hue, rng.uniform(0.4, 0.9), value)
     two = _rgb(
-        hue + rng.normal(0, 15),
-        rng.uniform(0.25, 0.8),
+        hue + rng.normal(0, 8),
+        rng.uniform(0.4, 0.9),
         np.clip(value + rng.choice([-1, 1]) * rng.uniform(0.05, 0.2), 0.2, 1),
     )
     t = _pattern(rng, xx, yy, unit * rng.uniform(0.03, 0.08))[..., None]
@@ -282,10 +282,10 @@ def make_scene(
     least = MIN_VISIBLE * (height / 128) ** 2 * s * s
     for index, group in plan:
         name, _, hue = CLASSES[index]
-        if rng.random() < 0.25:
+        if rng.random() < 0.05:
             hue = rng.uniform(0, 360)
         else:
-            hue = hue + rng.normal(0, 18)
+            hue = hue + rng.normal(0, 10)
         for _attempt in range(20):
             scale = np.exp(rng.uniform(np.log(0.1), np.log(0.26))) * big_h
             if group >= 0:

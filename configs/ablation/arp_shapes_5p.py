@@ -1,0 +1,6 @@
+# + ARP without PR: the teacher's masks are pasted, the supervised teacher.
+_base_ = '../shapes/guided_distillation_shapes_5p.py'
+
+model = dict(
+    copy_paste=dict(type='RefinedCopyPaste', mode='static', min_area=188)
+)

@@ -1,0 +1,6 @@
+# + PR: refined masks, no copy-paste, the supervised teacher.
+_base_ = '../shapes/s4m_shapes_5p.py'
+
+model = dict(
+    copy_paste=None, teacher_checkpoint='work_dirs/supervised_shapes_5p'
+)

@@ -1,0 +1,19 @@
+# S4M on your COCO-format data: guided_distillation_custom.py and SAM 2.
+_base_ = './guided_distillation_custom.py'
+
+model = dict(
+    refiner=dict(
+        type='PseudoLabelRefiner',
+        segmenter=dict(
+            type='SAM2Segmenter',
+            config='sam2.1_hiera_large',
+            checkpoint='checkpoints/sam2.1_hiera_large.pt',
+        ),
+    ),
+    copy_paste=dict(type='RefinedCopyPaste', mode='static', min_area=3000),
+)
+custom_hooks = [
+    dict(type='BurnInMeanTeacherHook', burn_in=25000, momentum=0.0004),
+    dict(type='PseudoLabelRefineHook', draw_interval=500),
+    dict(type='RandomStateHook'),
+]

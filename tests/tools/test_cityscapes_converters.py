@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The COCO files against the PNGs, and the splits."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from cityscapes import convert_split
+from cityscapes_splits import draw, read_list, split, stem_of
+from conftest import ROOT
+from pycocotools.coco import COCO
+
+ANN = 'annotations/instancesonly_filtered_gtFine_train.json'
+
+
+def test_convert__equals_the_pngs(shapes_root):
+    coco = COCO(str(shapes_root / ANN))
+    assert [c['name'] for c in coco.loadCats(coco.getCatIds())] == [
+        'person', 'rider', 'car', 'truck',
+        'bus', 'train', 'motorcycle', 'bicycle',
+    ]
+    names = [i['file_name'] for i in coco.dataset['images']]
+    assert names == sorted(names)
+    for image in coco.dataset['images']:
+        stem = image['file_name'].replace('_leftImg8bit.png', '')
+        ids = cv2.imread(
+            str(shapes_root / f'gtFine/train/{stem}_gtFine_instanceIds.png'),
+            cv2.IMREAD_UNCHANGED,
+        )
+        wanted = [v for v in np.unique(ids) if v > 23]
+        anns = coco.loadAnns(coco.getAnnIds(image['id']))
+        assert len(anns) == len(wanted)
+        for ann, value in zip(anns, wanted, strict=True):
+            mask = ids == value
+            np.testing.assert_array_equal(coco.annToMask(ann), mask)
+            assert ann['area'] == mask.sum()
+            assert ann['iscrowd'] == (value < 1000)
+            y, x = np.nonzero(mask)
+            box = [x.min(), y.min(), np.ptp(x) + 1, np.ptp(y) + 1]
+            assert ann['bbox'] == box
+            label = value // 1000 if value >= 1000 else value
+            assert ann['category_id'] == label
+
+
+def test_convert__does_not_depend_on_workers(shapes_root):
+    assert convert_split(shapes_root, 'val', 1) == convert_split(
+        shapes_root, 'val', 2
+    )
+
+
+def test_convert__missing_files(shapes_root, tmp_path):
+    with pytest.raises(FileNotFoundError, match='gtFine_trainvaltest|gtFine'):
+        convert_split(tmp_path, 'train')
+    shutil.copytree(shapes_root, tmp_path / 'x')
+    next((tmp_path / 'x/leftImg8bit/val').glob('*/*.png')).unlink()
+    with pytest.raises(FileNotFoundError, match='is missing'):
+        convert_split(tmp_path / 'x', 'val', 1)
+
+
+def test_draw__seeded_without_replacement():
+    names = [f'img{i}' for i in range(200)]
+    chosen = draw(names, 10, 3)
+    assert len(chosen) == 20
+    assert chosen == draw(list(reversed(names)), 10, 3)
+    assert chosen != draw(names, 10, 4)
+
+
+@pytest.fixture
+def published(shapes_root, tmp_path):
+    """A list in the published format: every third image."""
+    data = json.loads((shapes_root / ANN).read_text())
+    names = [stem_of(i) for i in data['images']]
+    path = tmp_path / 'perc_10.txt'
+    lines = [f'{n}_gtFine_instanceIds.png\n' for n in names[::3]]
+    path.write_text(''.join(lines))
+    return path, data, names
+
+
+def test_published_list(published):
+    path, data, names = published
+    labeled, rest = split(data, read_list(path, names), 'rest')
+    assert [stem_of(i) for i in labeled['images']] == names[::3]
+    ids = {i['id'] for i in labeled['images']}
+    want = [a for a in data['annotations'] if a['image_id'] in ids]
+    assert labeled['annotations'] == want
+    assert rest['annotations'] == []
+    assert len(rest['images']) + len(ids) == len(names)
+    _, everything = split(data, read_list(path, names), 'all')
+    assert everything['images'] == data['images']
+
+
+def test_published_list__bad(published, tmp_path):
+    path, _, names = published
+    with pytest.raises(FileNotFoundError, match='GuidedDistillation'):
+        read_list(tmp_path / 'perc_99.txt', names)
+    path.write_text(path.read_text() + 'ulm_1_2_gtFine_instanceIds.png\n')
+    with pytest.raises(ValueError, match='entry 5: no training image ulm_1_2'):
+        read_list(path, names)
+    path.write_text('\n')
+    with pytest.raises(ValueError, match='names no image'):
+        read_list(path, names)
+
+
+def test_command__names_and_unknown_percentage(published, shapes_root, tmp_path):
+    path = published[0]
+    shutil.copytree(shapes_root, tmp_path / 'x')
+    tool = str(ROOT / 'tools/dataset_converters/cityscapes_splits.py')
+
+    def run(*args):
+        command = [sys.executable, tool, str(tmp_path / 'x'), *args]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    assert run('--percent', '10', '--list', str(path)).returncode == 0
+    assert run('--percent', '12.5', '--seed', '1').returncode == 0
+    made = {p.name for p in (tmp_path / 'x/annotations/semi').iterdir()}
+    assert {
+        'published@10.json',
+        'published@10-unlabeled.json',
+        'seed1@12.5.json',
+        'seed1@12.5-unlabeled.json',
+    } <= made
+    bad = run('--percent', '120', '--seed', '1')
+    assert bad.returncode == 2 and 'not in (0, 100]' in bad.stderr

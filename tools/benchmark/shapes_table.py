@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables of docs/benchmarks.md on Shapes: methods over seeds, and ablation.
+
+    python tools/benchmark/shapes_table.py --iters 1600 --seeds 0 1 2 --jobs 2
+
+Every run has the same iterations, batch size, learning rate and test path.
+Runs are kept in ``--work-dir`` and results in ``--results``; started again,
+the script goes on where it stopped, and a run that two tables need is made
+once. ``--write FILE`` puts the table between the markers of a markdown file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import statistics
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import runs
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a table.
+
+    Attributes:
+        name (str): In the table.
+        config (str): Below ``configs/``; its stem names the run.
+        teacher (str): Stem of the run that gives the teacher.
+    """
+
+    name: str
+    config: str
+    teacher: str | None = None
+
+    @property
+    def run(self) -> str:
+        """Stem of the config."""
+        return Path(self.config).stem
+
+
+SUP, SD = 'supervised_shapes_5p', 's4m_teacher_shapes_5p'
+TABLES = {
+    'methods': (
+        Row('Supervised', f'shapes/{SUP}.py'),
+        Row('S4M teacher', f'shapes/{SD}.py'),
+        Row(
+            'Guided Distillation',
+            'shapes/guided_distillation_shapes_5p.py',
+            SUP,
+        ),
+        Row('S4M', 'shapes/s4m_shapes_5p.py', SD),
+    ),
+    'ablation': (
+        Row('none', 'shapes/guided_distillation_shapes_5p.py', SUP),
+        Row('SD', 'ablation/sd_shapes_5p.py', SD),
+        Row('PR', 'ablation/pr_shapes_5p.py', SUP),
+        Row('ARP without PR', 'ablation/arp_shapes_5p.py', SUP),
+        Row('PR + ARP', 'ablation/pr_arp_shapes_5p.py', SUP),
+        Row('SD + PR + ARP (S4M)', 'shapes/s4m_shapes_5p.py', SD),
+        Row('S4M, in_mask', 'ablation/s4m_in_mask_shapes_5p.py', SD),
+    ),
+}
+
+
+class Results:
+    """Results of all runs in one JSON file, written whole."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lock = threading.Lock()
+        self.data = json.loads(path.read_text()) if path.is_file() else {}
+
+    def get(self, key: str) -> dict | None:
+        """A run's result, or None."""
+        return self.data.get(key)
+
+    def put(self, key: str, value: dict) -> None:
+        """Keep a run's result."""
+        with self.lock:
+            self.data[key] = value
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            partial = self.path.with_suffix('.partial')
+            partial.write_text(
+                json.dumps(self.data, indent=1, sort_keys=True) + '\n'
+            )
+            os.replace(partial, self.path)
+
+
+def make_run(
+    row: Row, seed: int, iters: int, work_dir: Path, results: Results
+) -> dict:
+    """Train and test one row with one seed, unless its result is known."""
+    key = f'{row.run}/{iters}/{seed}'
+    found = results.get(key)
+    if found is None:
+        folder = work_dir / str(iters) / str(seed)
+        options = runs.schedule(iters, semi=row.teacher is not None)
+        options['randomness.seed'] = seed
+        if row.teacher is not None:
+            options['model.teacher_checkpoint'] = folder / row.teacher
+        done = runs.train_and_test(
+            f'configs/{row.config}', folder / row.run, iters, options
+        )
+        found = {
+            'seconds': done['train_seconds'],
+            **{
+                net: {
+                    'AP': round(100 * m['cityscapes/mAP'], 2),
+                    'AP50': round(100 * m['cityscapes/AP@50'], 2),
+                    'COCO AP': round(100 * m['coco/segm_mAP'], 2),
+                }
+                for net, m in done['metrics'].items()
+            },
+        }
+        results.put(key, found)
+        print(f'{key}: {ap(found):.1f}', flush=True)
+    return found
+
+
+def ap(result: dict, metric: str = 'AP') -> float:
+    """AP of the evaluated network."""
+    return result.get('student', result.get('model'))[metric]
+
+
+def table(name: str, seeds: list[int], iters: int, results: Results) -> str:
+    """Markdown of one table; runs not made yet are dashes."""
+    head = ' | '.join(f'seed {s}' for s in seeds)
+    lines = [
+        f'| {name} | {head} | mean ± std | AP50 | COCO AP |',
+        '|---|' + '---|' * (len(seeds) + 3),
+    ]
+    for row in TABLES[name]:
+        found = [results.get(f'{row.run}/{iters}/{s}') for s in seeds]
+        known = [f for f in found if f]
+        cells = [f'{ap(f):.1f}' if f else '-' for f in found]
+        values = [ap(f) for f in known]
+        if values:
+            spread = statistics.stdev(values) if len(values) > 1 else None
+            text = f'{statistics.mean(values):.1f}'
+            cells.append(text + (f' ± {spread:.1f}' if spread else ''))
+            for metric in ('AP50', 'COCO AP'):
+                mean = statistics.mean(ap(f, metric) for f in known)
+                cells.append(f'{mean:.1f}')
+        else:
+            cells += ['-'] * 3
+        lines.append(f'| {row.name} | ' + ' | '.join(cells) + ' |')
+    return '\n'.join(lines)
+
+
+def write_between(path: Path, marker: str, text: str) -> None:
+    """Replace what stands between two marker comments of a file.
+
+    Raises:
+        ValueError: if the markers are not there.
+    """
+    begin, end = f'<!-- {marker}: begin -->', f'<!-- {marker}: end -->'
+    page = path.read_text()
+    if begin not in page or end not in page:
+        raise ValueError(f'{path} has no {begin} ... {end}')
+    before, _, rest = page.partition(begin)
+    after = rest.partition(end)[2]
+    path.write_text(f'{before}{begin}\n{text}\n{end}{after}')
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('--tables', nargs='+', default=list(TABLES),
+                        choices=list(TABLES))
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
+    parser.add_argument('--iters', type=int, default=1600)
+    parser.add_argument('--jobs', type=int, default=1, help='runs at a time')
+    parser.add_argument(
+        '--work-dir', type=Path, default=Path('work_dirs/shapes_table')
+    )
+    parser.add_argument(
+        '--results', type=Path, default=Path('docs/results/shapes_table.json')
+    )
+    parser.add_argument('--write', type=Path, help='markdown file to update')
+    parser.add_argument(
+        '--report-only', action='store_true', help='train nothing'
+    )
+    args = parser.parse_args()
+    results = Results(args.results)
+    work_dir = args.work_dir.absolute()
+    rows = {row.run: row for name in args.tables for row in TABLES[name]}
+    for row in list(rows.values()):
+        if row.teacher is not None:
+            rows.setdefault(
+                row.teacher, Row(row.teacher, f'shapes/{row.teacher}.py')
+            )
+    if not args.report_only:
+        # Teachers first; students of a seed as soon as they can start.
+        ordered = sorted(rows.values(), key=lambda row: row.teacher is not None)
+        with ThreadPoolExecutor(args.jobs) as pool:
+            for stage in (False, True):
+                jobs = [
+                    pool.submit(
+                        make_run, row, seed, args.iters, work_dir, results
+                    )
+                    for seed in args.seeds
+                    for row in ordered
+                    if (row.teacher is not None) == stage
+                ]
+                for job in jobs:
+                    job.result()
+    text = '\n\n'.join(
+        table(name, args.seeds, args.iters, results) for name in args.tables
+    )
+    print(text)
+    if args.write:
+        stamp = (
+            f'{args.iters} iterations, {platform.machine()}, '
+            f'{os.cpu_count()} cores, {datetime.date.today()}.'
+        )
+        write_between(args.write, 'shapes_table', f'{stamp}\n\n{text}')
+
+
+if __name__ == '__main__':
+    main()

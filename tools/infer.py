@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures and a COCO JSON for a folder of images.
+
+    python tools/infer.py demo_images configs/shapes/s4m_shapes_5p.py \
+        work_dirs/s4m_shapes_5p/iter_800.pth --out results
+
+writes ``results/vis/*.jpg|png`` and ``results/predictions.json``: images,
+categories, and annotations with RLE masks and ``score``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+from mmdet.apis import DetInferencer
+from pycocotools import mask as mask_utils
+from rich.progress import track
+
+SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
+
+
+def find_images(path: Path) -> list[Path]:
+    """Images of a folder in sorted order, or one image.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
+    if path.is_file():
+        return [path]
+    found = sorted(
+        p for p in path.rglob('*') if p.suffix.lower() in SUFFIXES
+    )
+    if not found:
+        raise FileNotFoundError(f'No image at {path}')
+    return found
+
+
+def to_annotations(sample, image_id: int, score_thr: float) -> list[dict]:
+    """COCO annotations of one prediction, best first."""
+    pred = sample.pred_instances.cpu().numpy()
+    annotations = []
+    for k in np.argsort(-pred.scores):
+        if pred.scores[k] < score_thr or not pred.masks[k].any():
+            continue
+        rle = mask_utils.encode(np.asfortranarray(pred.masks[k], np.uint8))
+        annotations.append(
+            dict(
+                image_id=image_id,
+                category_id=int(pred.labels[k]) + 1,
+                score=round(float(pred.scores[k]), 5),
+                bbox=mask_utils.toBbox(rle).tolist(),
+                area=int(mask_utils.area(rle)),
+                iscrowd=0,
+                segmentation=dict(
+                    size=rle['size'], counts=rle['counts'].decode()
+                ),
+            )
+        )
+    return annotations
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('images', type=Path, help='folder or image')
+    parser.add_argument('config')
+    parser.add_argument('checkpoint')
+    parser.add_argument('--out', type=Path, required=True)
+    parser.add_argument('--score-thr', type=float, default=0.3)
+    parser.add_argument('--device', help='cuda:0, cpu ...')
+    args = parser.parse_args()
+    try:
+        files = find_images(args.images)
+    except FileNotFoundError as e:
+        raise SystemExit(str(e)) from e
+    inferencer = DetInferencer(
+        args.config, args.checkpoint, args.device, show_progress=False
+    )
+    images, annotations = [], []
+    for image_id, file in enumerate(track(files, 'images')):
+        if cv2.imread(str(file)) is None:
+            raise SystemExit(f'{file} cannot be read as an image')
+        result = inferencer(
+            str(file),
+            out_dir=str(args.out),
+            pred_score_thr=args.score_thr,
+            return_datasamples=True,
+        )
+        (sample,) = result['predictions']
+        height, width = sample.ori_shape
+        images.append(
+            dict(
+                id=image_id, file_name=str(file), height=height, width=width
+            )
+        )
+        for annotation in to_annotations(sample, image_id, args.score_thr):
+            annotations.append(dict(id=len(annotations), **annotation))
+    classes = inferencer.visualizer.dataset_meta['classes']
+    target = args.out / 'predictions.json'
+    partial = target.with_suffix('.partial')
+    categories = [dict(id=i + 1, name=n) for i, n in enumerate(classes)]
+    partial.write_text(
+        json.dumps(
+            dict(
+                images=images, annotations=annotations, categories=categories
+            )
+        )
+    )
+    os.replace(partial, target)
+    print(f'{target}: {len(annotations)} instances in {len(images)} images')
+
+
+if __name__ == '__main__':
+    main()

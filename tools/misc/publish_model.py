@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A checkpoint of this project -> a plain MMDetection Mask2Former.
+
+    python tools/misc/publish_model.py configs/s4m_cityscapes_10p.py \
+        work_dirs/s4m_cityscapes_10p/iter_90000.pth --out published
+
+writes ``published/NAME-<8 hex digits of its sha256>.pth`` with weights and
+meta only, and ``published/NAME.py``, a config of MMDetection's own classes:
+both work without this plugin, in ``DetInferencer`` too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.runner import CheckpointLoader
+
+#: What this plugin's classes are in MMDetection; same parameters, same keys.
+STOCK_TYPES = {
+    'DistillMask2Former': 'Mask2Former',
+    'DistillMask2FormerHead': 'Mask2FormerHead',
+    'Fp32MSDeformAttnPixelDecoder': 'MSDeformAttnPixelDecoder',
+}
+#: Arguments that only this plugin's classes have.
+OWN_ARGUMENTS = (
+    'segmenter',
+    'loss_distill',
+    'feature_source',
+    'feature_index',
+    'num_points',
+)
+
+
+def select_weights(state: dict, model: str) -> dict:
+    """Weights of one network.
+
+    Args:
+        state (dict): State dict of a plain or a semi-supervised detector.
+        model (str): ``student`` or ``teacher``; a plain detector has one.
+
+    Raises:
+        ValueError: if the state dict has no such network.
+    """
+    prefix = f'{model}.'
+    if not any(k.startswith(('student.', 'teacher.')) for k in state):
+        return dict(state)
+    chosen = {
+        k.removeprefix(prefix): v
+        for k, v in state.items()
+        if k.startswith(prefix)
+    }
+    if not chosen:
+        raise ValueError(f'the checkpoint has no {model}')
+    return chosen
+
+
+def plain_config(cfg: Config) -> Config:
+    """Config of the network alone, with MMDetection's classes.
+
+    Args:
+        cfg (Config): of a plain or semi-supervised detector.
+
+    Raises:
+        ValueError: if a component has no counterpart in MMDetection.
+    """
+    model = cfg.model.get('detector', cfg.model).to_dict()
+    if model['type'] == 'DistillMask2Former':
+        for name in OWN_ARGUMENTS:
+            model.pop(name, None)
+    _rename(model)
+    preprocessor = dict(cfg.model.data_preprocessor)
+    preprocessor.update(type='DetDataPreprocessor', bgr_to_rgb=True)
+    model['data_preprocessor'] = preprocessor
+    model['backbone']['init_cfg'] = None
+    dataset = cfg.test_dataloader.to_dict()
+    return Config(
+        dict(
+            default_scope='mmdet',
+            model=model,
+            test_dataloader=dataset,
+            test_cfg=dict(type='TestLoop'),
+            test_evaluator=cfg.test_evaluator,
+            visualizer=cfg.visualizer,
+        )
+    )
+
+
+def _rename(node) -> None:
+    from s4m import models
+
+    if isinstance(node, dict):
+        name = node.get('type')
+        if name in STOCK_TYPES:
+            node['type'] = STOCK_TYPES[name]
+        elif isinstance(name, str) and hasattr(models, name):
+            raise ValueError(f'MMDetection has no counterpart of {name}')
+        for value in node.values():
+            _rename(value)
+    elif isinstance(node, list | tuple):
+        for value in node:
+            _rename(value)
+
+
+def publish(
+    config: str, checkpoint: str, out: Path, model: str = 'student'
+) -> tuple[Path, Path]:
+    """Write the plain checkpoint and config.
+
+    Returns:
+        tuple[Path, Path]: checkpoint and config.
+
+    Raises:
+        ValueError: if the weights do not fit the config.
+    """
+    from mmdet.registry import MODELS
+    from mmengine.registry import init_default_scope
+
+    cfg = Config.fromfile(config)
+    source = CheckpointLoader.load_checkpoint(checkpoint, 'cpu')
+    weights = select_weights(source['state_dict'], model)
+    plain = plain_config(cfg)
+    init_default_scope('mmdet')
+    network = MODELS.build(ConfigDict(plain.model))
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as e:
+        raise ValueError(f'{checkpoint} does not fit {config}: {e}') from e
+
+    out.mkdir(parents=True, exist_ok=True)
+    name = Path(config).stem + ('' if model == 'student' else f'_{model}')
+    partial = out / f'{name}.partial'
+    meta = {
+        k: v
+        for k, v in source.get('meta', {}).items()
+        if k in ('dataset_meta', 'iter', 'mmengine_version', 'seed')
+    }
+    torch.save({'meta': meta, 'state_dict': weights}, partial)
+    digest = hashlib.sha256(partial.read_bytes()).hexdigest()
+    target = out / f'{name}-{digest[:8]}.pth'
+    os.replace(partial, target)
+    plain.dump(str(out / f'{name}.py'))
+    return target, out / f'{name}.py'
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('config')
+    parser.add_argument('checkpoint')
+    parser.add_argument('--out', type=Path, default=Path('published'))
+    parser.add_argument(
+        '--model', choices=['student', 'teacher'], default='student'
+    )
+    args = parser.parse_args()
+    for path in publish(args.config, args.checkpoint, args.out, args.model):
+        print(path)
+
+
+if __name__ == '__main__':
+    main()
