@@ -11,11 +11,11 @@ from pathlib import Path
 # Before torch: more threads than free cores make small models crawl.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
-import pytest  # noqa: E402
-import torch  # noqa: E402
-from mmdet.visualization import DetLocalVisualizer  # noqa: E402
-from mmengine.config import Config  # noqa: E402
-from mmengine.registry import init_default_scope  # noqa: E402
+import pytest
+import torch
+from mmdet.visualization import DetLocalVisualizer
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
 
 ROOT = Path(__file__).resolve().parents[1]
 for folder in ('', 'dataset_converters', 'misc', 'benchmark', 'analysis'):

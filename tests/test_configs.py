@@ -69,7 +69,9 @@ def test_config__builds(path: Path):
     for hook in cfg.get('custom_hooks', []):
         HOOKS.build(hook)
     optim = build_optim_wrapper(model, cfg.optim_wrapper)
-    PARAM_SCHEDULERS.build(cfg.param_scheduler, default_args=dict(optimizer=optim))
+    PARAM_SCHEDULERS.build(
+        cfg.param_scheduler, default_args=dict(optimizer=optim)
+    )
     assert cfg.param_scheduler.end == cfg.train_cfg.max_iters
 
     _check_groups(model, optim.optimizer, cfg)
@@ -88,7 +90,9 @@ def _check_groups(model, optimizer, cfg) -> None:
     norms = {
         id(p)
         for m in net.modules()
-        if isinstance(m, nn.modules.batchnorm._BatchNorm | nn.GroupNorm | nn.LayerNorm)
+        if isinstance(
+            m, nn.modules.batchnorm._BatchNorm | nn.GroupNorm | nn.LayerNorm
+        )
         for p in m.parameters(recurse=False)
     }
     trained = [(n, p) for n, p in net.named_parameters() if p.requires_grad]

@@ -57,8 +57,12 @@ def prepare_data() -> None:
         (
             split,
             [
-                'cityscapes_splits.py', str(DATA),
-                '--percent', '5', '--seed', '0',
+                'cityscapes_splits.py',
+                str(DATA),
+                '--percent',
+                '5',
+                '--seed',
+                '0',
             ],
         ),
     ):
@@ -217,10 +221,11 @@ def write_report(
             ('unlabelled images', 'images'),
             ('pseudo-labels per image', 'per_image'),
             ('class accuracy, %', 'class_accuracy'),
-            ("IoU of the teacher's masks with the truth, %",
-             'teacher_mask_iou'),
-            ('IoU of the refined masks with the truth, %',
-             'refined_mask_iou'),
+            (
+                "IoU of the teacher's masks with the truth, %",
+                'teacher_mask_iou',
+            ),
+            ('IoU of the refined masks with the truth, %', 'refined_mask_iou'),
         )
     )
     grid = ''

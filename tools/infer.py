@@ -32,9 +32,7 @@ def find_images(path: Path) -> list[Path]:
     """
     if path.is_file():
         return [path]
-    found = sorted(
-        p for p in path.rglob('*') if p.suffix.lower() in SUFFIXES
-    )
+    found = sorted(p for p in path.rglob('*') if p.suffix.lower() in SUFFIXES)
     if not found:
         raise FileNotFoundError(f'No image at {path}')
     return found
@@ -97,9 +95,7 @@ def main() -> None:
         (sample,) = result['predictions']
         height, width = sample.ori_shape
         images.append(
-            dict(
-                id=image_id, file_name=str(file), height=height, width=width
-            )
+            dict(id=image_id, file_name=str(file), height=height, width=width)
         )
         for annotation in to_annotations(sample, image_id, args.score_thr):
             annotations.append(dict(id=len(annotations), **annotation))
@@ -109,9 +105,7 @@ def main() -> None:
     categories = [dict(id=i + 1, name=n) for i, n in enumerate(classes)]
     partial.write_text(
         json.dumps(
-            dict(
-                images=images, annotations=annotations, categories=categories
-            )
+            dict(images=images, annotations=annotations, categories=categories)
         )
     )
     os.replace(partial, target)

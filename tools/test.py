@@ -56,7 +56,9 @@ def evaluate(runner: Runner, model: str | None) -> dict[str, dict]:
     Returns:
         dict: metrics (fractions) of each network tested.
     """
-    net = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    net = (
+        runner.model.module if is_model_wrapper(runner.model) else runner.model
+    )
     if not hasattr(net, 'semi_test_cfg'):
         if model is not None:
             raise SystemExit(

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Train a model; MMDetection's command line.
 
-    python tools/train.py configs/shapes/s4m_shapes_5p.py
-    tools/dist_train.sh configs/s4m_cityscapes_10p.py 4
+python tools/train.py configs/shapes/s4m_shapes_5p.py
+tools/dist_train.sh configs/s4m_cityscapes_10p.py 4
 """
 
 from __future__ import annotations

@@ -88,7 +88,8 @@ def _outline(rng: np.random.Generator) -> np.ndarray:
         bend = rng.normal(0, 0.5) * t**2 + rng.normal(0, 0.3) * t
         width = rng.uniform(0.15, 0.35)
         spine = np.stack([t, bend], 1)
-        return np.concatenate([spine + [0, width], spine[::-1] - [0, width]])
+        side = np.array([0, width])
+        return np.concatenate([spine + side, spine[::-1] - side])
     return np.stack([radius * np.cos(angles), radius * np.sin(angles)], 1)
 
 
@@ -119,7 +120,11 @@ def render_scene(
         image[inside] = _texture(rng, SIDE)[inside]
         ids[inside] = k
     ramp = np.linspace(-0.5, 0.5, SIDE, dtype=np.float32)
-    light = 1 + rng.normal(0, 0.3) * ramp[None] + rng.normal(0, 0.3) * ramp[:, None]
+    light = (
+        1
+        + rng.normal(0, 0.3) * ramp[None]
+        + rng.normal(0, 0.3) * ramp[:, None]
+    )
     image *= light[..., None]
     # Low resolution in one or both axes, as when a small or wide picture is
     # stretched to the model's square input.
@@ -274,7 +279,6 @@ def shapes_batches(root: Path, min_pixels: int = MIN_PIXELS):
         ids = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
         picture = str(file).replace('gtFine_instanceIds', 'leftImg8bit')
         image = cv2.imread(picture.replace('gtFine', 'leftImg8bit'))[..., ::-1]
-        height, width = ids.shape
         scale = SIDE * SIDE / ids.size
         masks, points, boxes = [], [], []
         for k in np.unique(ids[ids >= 1000]):

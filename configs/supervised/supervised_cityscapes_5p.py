@@ -1,4 +1,4 @@
-# Labelled images only: the papers' baseline, and Guided Distillation's teacher.
+# Labelled images only: the papers' baseline and Guided Distillation's teacher.
 _base_ = [
     '../_base_/models/mask2former_r50.py',
     '../_base_/datasets/cityscapes_instance.py',

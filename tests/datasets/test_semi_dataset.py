@@ -14,7 +14,9 @@ from s4m.datasets import DrawIndex
 
 @pytest.fixture
 def dataset_cfg(shapes_config):
-    return shapes_config('guided_distillation_shapes_5p').train_dataloader.dataset
+    return shapes_config(
+        'guided_distillation_shapes_5p'
+    ).train_dataloader.dataset
 
 
 def test_getitem__depends_on_the_draw_alone(dataset_cfg):

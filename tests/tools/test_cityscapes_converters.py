@@ -22,8 +22,14 @@ ANN = 'annotations/instancesonly_filtered_gtFine_train.json'
 def test_convert__equals_the_pngs(shapes_root):
     coco = COCO(str(shapes_root / ANN))
     assert [c['name'] for c in coco.loadCats(coco.getCatIds())] == [
-        'person', 'rider', 'car', 'truck',
-        'bus', 'train', 'motorcycle', 'bicycle',
+        'person',
+        'rider',
+        'car',
+        'truck',
+        'bus',
+        'train',
+        'motorcycle',
+        'bicycle',
     ]
     names = [i['file_name'] for i in coco.dataset['images']]
     assert names == sorted(names)
@@ -55,7 +61,7 @@ def test_convert__does_not_depend_on_workers(shapes_root):
 
 
 def test_convert__missing_files(shapes_root, tmp_path):
-    with pytest.raises(FileNotFoundError, match='gtFine_trainvaltest|gtFine'):
+    with pytest.raises(FileNotFoundError, match='gtFine_trainvaltest'):
         convert_split(tmp_path, 'train')
     shutil.copytree(shapes_root, tmp_path / 'x')
     next((tmp_path / 'x/leftImg8bit/val').glob('*/*.png')).unlink()
@@ -107,7 +113,9 @@ def test_published_list__bad(published, tmp_path):
         read_list(path, names)
 
 
-def test_command__names_and_unknown_percentage(published, shapes_root, tmp_path):
+def test_command__names_and_unknown_percentage(
+    published, shapes_root, tmp_path
+):
     path = published[0]
     shutil.copytree(shapes_root, tmp_path / 'x')
     tool = str(ROOT / 'tools/dataset_converters/cityscapes_splits.py')

@@ -27,7 +27,8 @@ def test_layout(shapes_root):
         stem = picture.name.removesuffix('_leftImg8bit.png')
         folder = shapes_root / 'gtFine/train' / picture.parent.name
         ids = cv2.imread(
-            str(folder / f'{stem}_gtFine_instanceIds.png'), cv2.IMREAD_UNCHANGED
+            str(folder / f'{stem}_gtFine_instanceIds.png'),
+            cv2.IMREAD_UNCHANGED,
         )
         labels = cv2.imread(
             str(folder / f'{stem}_gtFine_labelIds.png'), cv2.IMREAD_UNCHANGED

@@ -26,8 +26,16 @@ def semi_run(shapes_config, tmp_path):
     model = MODELS.build(cfg.model)
     for network in (model.student, model.teacher):
         network.init_weights()
-    classes = ('person', 'rider', 'car', 'truck',
-               'bus', 'train', 'motorcycle', 'bicycle')
+    classes = (
+        'person',
+        'rider',
+        'car',
+        'truck',
+        'bus',
+        'train',
+        'motorcycle',
+        'bicycle',
+    )
     meta = dict(dataset_meta=dict(classes=classes, palette='random'))
     file = tmp_path / 'semi.pth'
     torch.save({'state_dict': model.state_dict(), 'meta': meta}, file)
@@ -69,8 +77,15 @@ def test_publish__identical_predictions_without_the_plugin(
     picture = str(next((shapes_root / 'leftImg8bit/val').glob('*/*.png')))
     result = tmp_path / 'pred.pkl'
     subprocess.run(
-        [sys.executable, '-c', PLAIN, str(plain), str(weights), picture,
-         str(result)],
+        [
+            sys.executable,
+            '-c',
+            PLAIN,
+            str(plain),
+            str(weights),
+            picture,
+            str(result),
+        ],
         check=True,
     )
     other = pickle.loads(result.read_bytes())
@@ -99,9 +114,19 @@ def test_infer__pictures_and_coco_json(semi_run, shapes_root, tmp_path):
     config, checkpoint, _ = semi_run
     folder = shapes_root / 'leftImg8bit/val'
     subprocess.run(
-        [sys.executable, str(ROOT / 'tools/infer.py'), str(folder),
-         str(config), str(checkpoint), '--out', str(tmp_path / 'out'),
-         '--score-thr', '0.0', '--device', 'cpu'],
+        [
+            sys.executable,
+            str(ROOT / 'tools/infer.py'),
+            str(folder),
+            str(config),
+            str(checkpoint),
+            '--out',
+            str(tmp_path / 'out'),
+            '--score-thr',
+            '0.0',
+            '--device',
+            'cpu',
+        ],
         check=True,
     )
     assert len(list((tmp_path / 'out/vis').iterdir())) == 4
@@ -109,7 +134,7 @@ def test_infer__pictures_and_coco_json(semi_run, shapes_root, tmp_path):
     coco = COCO(str(file))
     assert len(coco.imgs) == 4 and len(coco.anns) > 0
     data = json.loads(file.read_text())
-    assert [c['name'] for c in data['categories']][0] == 'person'
+    assert data['categories'][0]['name'] == 'person'
     for ann in data['annotations']:
         mask = coco.annToMask(ann)
         assert mask.shape == (64, 128) and mask.sum() == ann['area']

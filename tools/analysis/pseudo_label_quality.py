@@ -89,9 +89,7 @@ def measure(
     model = load_model(cfg)
     labeled_cfg = cfg.train_dataloader.dataset.labeled
     labeled = Path(labeled_cfg.data_root, labeled_cfg.ann_file)
-    names = {
-        i['file_name'] for i in json.loads(labeled.read_text())['images']
-    }
+    names = {i['file_name'] for i in json.loads(labeled.read_text())['images']}
     truth_cfg = dict(
         type=labeled_cfg.type,
         ann_file=str(Path(ann_file).absolute()),

@@ -82,8 +82,13 @@ def train_and_test(
     if not checkpoint.is_file():
         _call(
             [
-                'tools/train.py', config, '--work-dir', str(work_dir),
-                '--resume', '--cfg-options', *overrides,
+                'tools/train.py',
+                config,
+                '--work-dir',
+                str(work_dir),
+                '--resume',
+                '--cfg-options',
+                *overrides,
             ],
             work_dir / 'train.log',
             lambda: progress and progress(iterations_done(work_dir)),
@@ -93,9 +98,16 @@ def train_and_test(
     semi = 'teacher_checkpoint' in ''.join(overrides)
     _call(
         [
-            'tools/test.py', config, str(checkpoint), '--work-dir',
-            str(work_dir), '--json', str(metrics), '--cfg-options',
-            *overrides, *(['--model', 'both'] if semi else []),
+            'tools/test.py',
+            config,
+            str(checkpoint),
+            '--work-dir',
+            str(work_dir),
+            '--json',
+            str(metrics),
+            '--cfg-options',
+            *overrides,
+            *(['--model', 'both'] if semi else []),
         ],
         work_dir / 'test.log',
     )

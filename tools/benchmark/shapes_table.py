@@ -175,8 +175,9 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('--tables', nargs='+', default=list(TABLES),
-                        choices=list(TABLES))
+    parser.add_argument(
+        '--tables', nargs='+', default=list(TABLES), choices=list(TABLES)
+    )
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--iters', type=int, default=1600)
     parser.add_argument('--jobs', type=int, default=1, help='runs at a time')
@@ -201,7 +202,9 @@ def main() -> None:
             )
     if not args.report_only:
         # Teachers first; students of a seed as soon as they can start.
-        ordered = sorted(rows.values(), key=lambda row: row.teacher is not None)
+        ordered = sorted(
+            rows.values(), key=lambda row: row.teacher is not None
+        )
         with ThreadPoolExecutor(args.jobs) as pool:
             for stage in (False, True):
                 jobs = [

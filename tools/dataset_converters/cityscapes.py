@@ -70,8 +70,9 @@ def convert_image(truth: Path) -> tuple[dict, list[dict]]:
                 ),
             )
         )
-    city, stem = truth.parent.name, truth.name.removesuffix(
-        '_gtFine_instanceIds.png'
+    city, stem = (
+        truth.parent.name,
+        truth.name.removesuffix('_gtFine_instanceIds.png'),
     )
     image = dict(
         file_name=f'{city}/{stem}_leftImg8bit.png',
@@ -98,8 +99,8 @@ def convert_split(root: Path, split: str, workers: int | None = None) -> dict:
     files = sorted(folder.glob('*/*_gtFine_instanceIds.png'))
     if not files:
         raise FileNotFoundError(
-            f'No *_gtFine_instanceIds.png below {folder}. Cityscapes\' '
-            'gtFine_trainvalid.zip has them; unpack it into the data root.'
+            f"No *_gtFine_instanceIds.png below {folder}. Cityscapes' "
+            'gtFine_trainvaltest.zip has them; unpack it into the data root.'
         )
     images, annotations = [], []
     with ProcessPoolExecutor(workers) as pool:
@@ -114,9 +115,7 @@ def convert_split(root: Path, split: str, workers: int | None = None) -> dict:
                 annotation['id'] = len(annotations)
                 annotation['image_id'] = image['id']
                 annotations.append(annotation)
-    return dict(
-        images=images, annotations=annotations, categories=CATEGORIES
-    )
+    return dict(images=images, annotations=annotations, categories=CATEGORIES)
 
 
 def main() -> None:

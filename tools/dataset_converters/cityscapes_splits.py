@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
-from cityscapes import write_json  # noqa: E402
+from cityscapes import write_json
 
 SUFFIX = '_gtFine_instanceIds.png'
 PUBLISHED = (

@@ -199,7 +199,9 @@ def _background(rng, height: int, width: int, horizon: int) -> np.ndarray:
         num = rows.stop - rows.start
         one = _rgb(hue, rng.uniform(0.05, 0.4), rng.uniform(0.3, 0.8))
         two = _rgb(
-            hue + rng.normal(0, 40), rng.uniform(0.05, 0.5), rng.uniform(0.3, 0.8)
+            hue + rng.normal(0, 40),
+            rng.uniform(0.05, 0.5),
+            rng.uniform(0.3, 0.8),
         )
         t = _noise(rng, num, width, unit * rng.uniform(0.08, 0.4))
         t = 0.7 * t + 0.3 * _noise(rng, num, width, unit * 0.03)
@@ -362,7 +364,9 @@ def make_scene(
     label_ids = np.where(ids >= 1000, ids // 1000, ids).astype(np.uint8)
     line = horizon / s
     stuff = [
-        dict(label='sky', polygon=[[0, 0], [width, 0], [width, line], [0, line]]),
+        dict(
+            label='sky', polygon=[[0, 0], [width, 0], [width, line], [0, line]]
+        ),
         dict(
             label='road',
             polygon=[[0, line], [width, line], [width, height], [0, height]],

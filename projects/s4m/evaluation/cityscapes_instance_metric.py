@@ -35,7 +35,7 @@ class CityscapesInstanceMetric(CityScapesMetric):
         )
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """``mAP`` and ``AP@50`` as fractions; the table per class is logged."""
+        """``mAP`` and ``AP@50`` as fractions; logs the table per class."""
         printed = io.StringIO()
         try:
             # cityscapesScripts prints a counter for each image.

@@ -36,9 +36,7 @@ def _samples(as_tensor: bool, num=(2, 0)):
         )
         if not as_tensor:
             masks = BitmapMasks(masks.numpy().astype('uint8'), 64, 64)
-        sample.gt_instances = InstanceData(
-            labels=torch.arange(n), masks=masks
-        )
+        sample.gt_instances = InstanceData(labels=torch.arange(n), masks=masks)
         samples.append(sample)
     return samples
 

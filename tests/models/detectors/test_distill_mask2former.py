@@ -169,7 +169,9 @@ def test_mixin__works_with_mask_rcnn(nano_segmenter):
     cfg.neck.in_channels = [8, 16, 32, 64]
     cfg.update(
         type='_DistillMaskRCNN',
-        segmenter=dict(type='SAM2Segmenter', config='nano_sam2', checkpoint=None),
+        segmenter=dict(
+            type='SAM2Segmenter', config='nano_sam2', checkpoint=None
+        ),
         loss_distill=dict(type='StructuralDistillationLoss'),
         feature_source='neck',
         feature_index=0,

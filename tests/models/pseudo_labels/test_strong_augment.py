@@ -41,9 +41,7 @@ def test_blur__equals_a_float64_gaussian():
     kernel = torch.exp(-(x**2) / (2 * 1.5**2))
     kernel = torch.outer(kernel, kernel) / kernel.sum() ** 2
     padded = F.pad(rgb.double(), (4,) * 4, mode='reflect')
-    want = F.conv2d(
-        padded, kernel.expand(3, 1, 9, 9), groups=3
-    )
+    want = F.conv2d(padded, kernel.expand(3, 1, 9, 9), groups=3)
     torch.testing.assert_close(augment(rgb).double(), want, atol=0.02, rtol=0)
 
 

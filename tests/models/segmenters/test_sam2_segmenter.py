@@ -33,7 +33,9 @@ def images() -> list[np.ndarray]:
     rng = np.random.default_rng(0)
     coarse = rng.random((2, 6, 8, 3), np.float32)
     fine = F.interpolate(
-        torch.from_numpy(coarse).permute(0, 3, 1, 2), (96, 128), mode='bilinear'
+        torch.from_numpy(coarse).permute(0, 3, 1, 2),
+        (96, 128),
+        mode='bilinear',
     )
     return list((fine.permute(0, 2, 3, 1) * 255).byte().numpy())
 
@@ -220,7 +222,9 @@ class TestCheckpoint:
             SAM2Segmenter('nano_sam2', str(tmp_path / 'none.pt'))
 
     def test_digest__found_and_expected(self, good):
-        with pytest.raises(ValueError, match=r'sha256 [0-9a-f]{64}, exp.*beef'):
+        with pytest.raises(
+            ValueError, match=r'sha256 [0-9a-f]{64}, exp.*beef'
+        ):
             SAM2Segmenter('nano_sam2', str(good[0]), sha256='beef')
 
     def test_truncated(self, good):

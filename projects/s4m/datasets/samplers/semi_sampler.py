@@ -120,7 +120,9 @@ class SemiSampler(Sampler):
             torch.ones(self.sizes[1], dtype=torch.float64), stream=1
         )
         labeled = itertools.islice(labeled, self.rank, None, self.world_size)
-        unlabeled = itertools.islice(unlabeled, self.rank, None, self.world_size)
+        unlabeled = itertools.islice(
+            unlabeled, self.rank, None, self.world_size
+        )
         while True:
             yield from itertools.islice(labeled, self.num_labeled)
             for index in itertools.islice(unlabeled, self.num_unlabeled):

@@ -60,9 +60,7 @@ def sample_query_points(
     xy = torch.stack([index % width, index // width], dim=-1).float()
     points = uniform
     taken = points[:, : xy.shape[1]]
-    points[:, : xy.shape[1]] = torch.where(
-        (found >= 0)[..., None], xy, taken
-    )
+    points[:, : xy.shape[1]] = torch.where((found >= 0)[..., None], xy, taken)
     return points
 
 
@@ -214,7 +212,7 @@ class DistillMask2Former(StructuralDistillMixin, Mask2Former):
     ) -> None:
         if segmenter is None:
             raise ValueError(
-                "DistillMask2Former needs a segmenter, e.g. dict(type="
+                'DistillMask2Former needs a segmenter, e.g. dict(type='
                 "'SAM2Segmenter', config='sam2_hiera_large', checkpoint=...)"
             )
         super().__init__(

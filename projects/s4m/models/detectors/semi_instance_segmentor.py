@@ -237,7 +237,9 @@ def find_checkpoint(path: str) -> Path:
     if where.is_file():
         return where
     if where.is_dir():
-        best = sorted(where.glob('best_*.pth'), key=lambda p: p.stat().st_mtime)
+        best = sorted(
+            where.glob('best_*.pth'), key=lambda p: p.stat().st_mtime
+        )
         if best:
             return best[-1]
         last = where / 'last_checkpoint'
@@ -268,7 +270,9 @@ def load_detector(detector: nn.Module, path: str) -> None:
     try:
         checkpoint = CheckpointLoader.load_checkpoint(str(file), 'cpu')
     except Exception as e:
-        raise ValueError(f'Teacher checkpoint {file} cannot be read: {e}') from e
+        raise ValueError(
+            f'Teacher checkpoint {file} cannot be read: {e}'
+        ) from e
     state = checkpoint.get('state_dict', checkpoint)
     student = {
         k.removeprefix('student.'): v

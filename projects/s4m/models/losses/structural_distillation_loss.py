@@ -27,7 +27,9 @@ def similarity_rows(
             features.float(), grid_size, mode='bilinear', align_corners=False
         )
         tokens = F.normalize(features.flatten(2), dim=1)
-        query = tokens.gather(2, index[:, None].expand(-1, tokens.shape[1], -1))
+        query = tokens.gather(
+            2, index[:, None].expand(-1, tokens.shape[1], -1)
+        )
         return query.transpose(1, 2) @ tokens
 
 

@@ -19,7 +19,9 @@ from .base import BaseSegmenter, SegmenterEmbeddings, token_index
 
 #: Short names of sam2's stock configs, as in the names of its checkpoints.
 STOCK_CONFIGS = {
-    f'{version}_hiera_{short}': f'configs/{version}/{version}_hiera_{file}.yaml'
+    f'{version}_hiera_{short}': (
+        f'configs/{version}/{version}_hiera_{file}.yaml'
+    )
     for version in ('sam2', 'sam2.1')
     for short, file in (
         ('tiny', 't'),
@@ -171,9 +173,7 @@ def load_sam2_checkpoint(
         k for k in own if k not in state and not k.startswith(VIDEO_ONLY)
     ]
     unexpected = [k for k in state if k not in own]
-    shapes = [
-        k for k in own if k in state and own[k].shape != state[k].shape
-    ]
+    shapes = [k for k in own if k in state and own[k].shape != state[k].shape]
     if missing or unexpected or shapes:
         raise ValueError(
             f'SAM2 checkpoint {path} does not fit the configured model: '
@@ -435,7 +435,9 @@ class SAM2Segmenter(BaseSegmenter):
         # the image does not depend on other tokens: all prompts go in one
         # long query sequence.
         assert first.skip_first_layer_pe
-        queries = first.norm1(first.self_attn(q=token_pe, k=token_pe, v=token_pe))
+        queries = first.norm1(
+            first.self_attn(q=token_pe, k=token_pe, v=token_pe)
+        )
         joint = (num_images, num_prompts * num_tokens, channels)
         k = keys + key_pe
         attended = first.cross_attn_token_to_image(
