@@ -7,5 +7,6 @@ model = dict(
         type='SAM2Segmenter', config='nano_sam2', checkpoint='nano_sam2'
     ),
     loss_distill=dict(type='StructuralDistillationLoss'),
-    num_points=128,
+    # The nano SAM 2 has 256 tokens, not 4096.
+    num_points=32,
 )

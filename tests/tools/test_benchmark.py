@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table runner, the phase benchmark and the pseudo-label comparison."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import runs
+import shapes_table
+import torch
+from benchmark_step import COMPARISONS, benchmark
+from pseudo_label_quality import best_overlap, measure
+from shapes_table import TABLES, Results, table, write_between
+
+
+def test_tables__name_configs_that_exist():
+    for rows in TABLES.values():
+        for row in rows:
+            assert (runs.ROOT / 'configs' / row.config).is_file()
+
+
+def test_make_run__is_made_once_and_shared(tmp_path, monkeypatch):
+    calls = []
+
+    def fake(config, work_dir, iters, options):
+        calls.append((config, work_dir, options))
+        net = {'cityscapes/mAP': 0.1, 'cityscapes/AP@50': 0.2}
+        net['coco/segm_mAP'] = 0.3
+        return dict(metrics=dict(student=net, teacher=net), train_seconds=1)
+
+    monkeypatch.setattr(runs, 'train_and_test', fake)
+    file = tmp_path / 'results.json'
+    results = Results(file)
+    row = TABLES['methods'][3]
+    for _ in range(2):
+        shapes_table.make_run(row, 1, 100, tmp_path, results)
+    shared = TABLES['ablation'][5]
+    shapes_table.make_run(shared, 1, 100, tmp_path, Results(file))
+    assert len(calls) == 1
+    _, work_dir, options = calls[0]
+    assert work_dir == tmp_path / '100/1/s4m_shapes_5p'
+    teacher = options['model.teacher_checkpoint']
+    assert teacher == tmp_path / '100/1/s4m_teacher_shapes_5p'
+    assert options['train_cfg.max_iters'] == 100
+    assert options['custom_hooks.0.burn_in'] == 62
+
+
+def test_table__mean_and_deviation(tmp_path):
+    results = Results(tmp_path / 'r.json')
+    for seed, value in ((0, 10.0), (1, 14.0)):
+        net = {'AP': value, 'AP50': 2 * value, 'COCO AP': value}
+        results.put(f's4m_shapes_5p/8/{seed}', dict(seconds=1, student=net))
+    lines = table('methods', [0, 1, 2], 8, results).splitlines()
+    want = '| S4M | 10.0 | 14.0 | - | 12.0 ± 2.8 | 24.0 | 12.0 |'
+    assert lines[-1] == want
+    assert lines[2] == '| Supervised | - | - | - | - | - | - |'
+
+
+def test_write_between(tmp_path):
+    page = tmp_path / 'x.md'
+    page.write_text('a\n<!-- t: begin -->\nold\n<!-- t: end -->\nb\n')
+    write_between(page, 't', 'new')
+    assert page.read_text() == (
+        'a\n<!-- t: begin -->\nnew\n<!-- t: end -->\nb\n'
+    )
+    with pytest.raises(ValueError, match='has no'):
+        write_between(page, 'u', 'new')
+
+
+def test_train_and_test__failure_shows_the_log(tmp_path):
+    with pytest.raises(RuntimeError, match='does not exist'):
+        runs.train_and_test('configs/none.py', tmp_path / 'x', 1)
+
+
+def test_train_and_test__done_is_done(tmp_path):
+    (tmp_path / 'metrics.json').write_text('{"metrics": {}}')
+    assert runs.train_and_test('configs/none.py', tmp_path, 1) == dict(
+        metrics={}
+    )
+
+
+def test_benchmark__phases_of_s4m(shapes_config):
+    cfg = shapes_config('s4m_shapes_5p')
+    result = benchmark(cfg, iters=2, warmup=1)
+    phases = result['phases']
+    assert {
+        'data wait',
+        'teacher',
+        'SAM encode',
+        'SAM decode',
+        'copy paste',
+        'strong augment',
+        'student forward',
+        'backward',
+        'optimiser',
+        'EMA',
+        'other',
+        'whole step',
+    } == set(phases)
+    parts = sum(v['ms'] for k, v in phases.items() if k != 'whole step')
+    assert parts == pytest.approx(phases['whole step']['ms'], abs=1)
+    assert result['peak_mib'] > 0
+
+
+@pytest.mark.parametrize('name', ['pr', 'sd', 'arp'])
+def test_compare__runs(name, nano_segmenter):
+    times = COMPARISONS[name](nano_segmenter, (64, 128), 1, 'cpu')
+    assert len(times) == 3 and all(t > 0 for t in times.values())
+
+
+def test_best_overlap__hand_computed():
+    objects = torch.zeros(2, 1, 6, dtype=torch.bool)
+    objects[0, 0, :2] = objects[1, 0, 3:] = True
+    masks = torch.zeros(3, 1, 6, dtype=torch.bool)
+    masks[0, 0, 1:4] = masks[1, 0, 3:5] = masks[2, 0, 2] = True
+    iou, index = best_overlap(masks, objects)
+    assert iou.tolist() == pytest.approx([1 / 4, 2 / 3, 0])
+    assert index.tolist() == [0, 1, -1]
+    iou, index = best_overlap(masks, objects[:0])
+    assert iou.tolist() == [0, 0, 0] and index.tolist() == [-1, -1, -1]
+
+
+def test_quality__labelled_images_are_left_out(
+    shapes_config, shapes_root, tmp_path
+):
+    from mmdet.registry import MODELS
+
+    cfg = shapes_config('s4m_shapes_5p')
+    model = MODELS.build(shapes_config('supervised_shapes_5p').model)
+    torch.save({'state_dict': model.state_dict()}, tmp_path / 't.pth')
+    cfg.model.teacher_checkpoint = str(tmp_path / 't.pth')
+    cfg.model.pseudo_labeler.cls_thr = 0.0
+    truth = 'annotations/instancesonly_filtered_gtFine_train.json'
+    figures, pictures = measure(cfg, str(shapes_root / truth), 2)
+    labeled = json.loads(
+        (shapes_root / 'annotations/semi/seed0@5.json').read_text()
+    )
+    assert figures['images'] == 12 - len(labeled['images'])
+    assert figures['pseudo_labels'] > 0
+    assert 0 <= figures['refined_mask_iou'] <= 100
+    assert all(p.shape == (64, 3 * 128, 3) for p in pictures)
