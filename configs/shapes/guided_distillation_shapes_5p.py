@@ -17,7 +17,8 @@ model = dict(
         pad_mask=True,
     ),
     pseudo_labeler=dict(type='QueryPseudoLabeler', cls_thr=0.7, size_thr=5.0),
-    strong_augment=dict(type='StrongAugment'),
+    # A hue is a class here: the papers' hue and grayscale would erase it.
+    strong_augment=dict(type='StrongAugment', hue=0.02, gray_prob=0.0),
     teacher_checkpoint='work_dirs/supervised_shapes_5p',
     semi_train_cfg=dict(sup_weight=1.0, unsup_weight=2.0),
     semi_test_cfg=dict(predict_on='student'),

@@ -163,7 +163,7 @@ def schedule(iters: int, semi: bool) -> dict[str, object]:
         # tools/test.py evaluates: not twice.
         'train_cfg.val_begin': iters + 1,
         'param_scheduler.end': iters,
-        'default_hooks.checkpoint.interval': iters,
+        'default_hooks.checkpoint.interval': max(1, iters // 4),
     }
     if semi:
         options['custom_hooks.0.burn_in'] = iters * 5 // 8

@@ -17,7 +17,8 @@ train_pipeline = [
         recompute_bbox=True,
     ),
     dict(type='RandomFlip', prob=0.5),
-    dict(type='SSDColorDistortion'),
+    # A hue is a class here: it may not be distorted much.
+    dict(type='SSDColorDistortion', hue_delta=3),
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [

@@ -7,7 +7,7 @@ labeled_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     *geometry,
-    dict(type='SSDColorDistortion'),
+    dict(type='SSDColorDistortion', hue_delta=3),
     dict(
         type='MultiBranch',
         branch_field=branches,
@@ -22,7 +22,7 @@ unlabeled_pipeline = [
         type='MultiBranch',
         branch_field=branches,
         unsup_teacher=[
-            dict(type='SSDColorDistortion'),
+            dict(type='SSDColorDistortion', hue_delta=3),
             dict(type='PackDetInputs'),
         ],
         unsup_student=[dict(type='PackDetInputs')],

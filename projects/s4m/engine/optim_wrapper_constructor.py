@@ -36,18 +36,19 @@ class SegmentorOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             for group in params[start:]:
                 group['weight_decay'] = self.base_wd * decay
         if not prefix:
-            params[:] = _merge(params)
+            defaults = {'lr': self.base_lr, 'weight_decay': self.base_wd}
+            params[:] = _merge(params, defaults)
 
 
-def _merge(params: list[dict]) -> list[dict]:
+def _merge(params: list[dict], defaults: dict) -> list[dict]:
     """One group for each set of options, in order of appearance."""
     groups: dict[tuple, dict] = {}
     for group in params:
         # lr_mult and decay_mult have done their work in lr and weight_decay.
         options = {
             k: v
-            for k, v in group.items()
-            if k not in ('params', 'lr_mult', 'decay_mult')
+            for k, v in {**defaults, **group}.items()
+            if v is not None and k not in ('params', 'lr_mult', 'decay_mult')
         }
         key = tuple(sorted(options.items()))
         merged = groups.setdefault(key, {'params': [], **options})

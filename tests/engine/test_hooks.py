@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hooks and the optimiser's constructor, without a training."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from mmengine.optim import build_optim_wrapper
+from s4m.engine import BurnInMeanTeacherHook, PseudoLabelRefineHook
+from s4m.engine.hooks.burn_in_mean_teacher_hook import _paired_tensors
+from s4m.engine.hooks.random_state_hook import (
+    get_random_state,
+    set_random_state,
+)
+from torch import nn
+
+
+def test_update__float64_and_by_name():
+    """Names pair the tensors, whatever the order of the modules."""
+    teacher = nn.ModuleDict(dict(a=nn.Linear(3, 2), b=nn.BatchNorm1d(4)))
+    student = nn.ModuleDict(dict(b=nn.BatchNorm1d(4), a=nn.Linear(3, 2)))
+    student['b'].running_mean.uniform_()
+    student['b'].num_batches_tracked += 7
+    before = {k: v.clone().double() for k, v in teacher.state_dict().items()}
+    hook = BurnInMeanTeacherHook(burn_in=0, momentum=0.0004)
+    hook._tensors = _paired_tensors(teacher, student)
+    for _ in range(3):
+        hook.update(hook.momentum)
+    for key, value in teacher.state_dict().items():
+        if not value.is_floating_point():
+            assert value == 7
+            continue
+        want = before[key]
+        for _ in range(3):
+            want = 0.9996 * want + 0.0004 * student.state_dict()[key].double()
+        torch.testing.assert_close(value.double(), want, atol=1e-7, rtol=1e-6)
+    assert not any(p.grad_fn for p in teacher.parameters())
+
+
+def test_pairs__other_names():
+    with pytest.raises(ValueError, match='differ'):
+        _paired_tensors(nn.Linear(2, 2), nn.Linear(2, 2, bias=False))
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(burn_in=-1), 'burn_in'),
+        (dict(burn_in=1, momentum=0), 'momentum'),
+        (dict(burn_in=1, strategy='soft'), 'strategy'),
+    ],
+)
+def test_mean_teacher__bad_value(options, message):
+    with pytest.raises(ValueError, match=message):
+        BurnInMeanTeacherHook(**options)
+
+
+def test_refine_hook__bad_value():
+    with pytest.raises(ValueError, match='draw_interval'):
+        PseudoLabelRefineHook(draw_interval=-1)
+
+
+def test_random_state__round_trip_without_pickled_code(tmp_path):
+    torch.save(get_random_state(), tmp_path / 's.pt')
+    want = random.random(), np.random.rand(), torch.rand(1)
+    set_random_state(torch.load(tmp_path / 's.pt', weights_only=True))
+    assert (random.random(), np.random.rand(), torch.rand(1)) == want
+
+
+def test_constructor__norms_groups_and_teacher():
+    model = nn.Module()
+    for name in ('student', 'teacher'):
+        net = nn.Module()
+        net.backbone = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+        net.head = nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4))
+        net.query_embed = nn.Embedding(2, 4)
+        model.add_module(name, net)
+    model.teacher.requires_grad_(False)
+    wrapper = build_optim_wrapper(
+        model,
+        dict(
+            type='OptimWrapper',
+            constructor='SegmentorOptimWrapperConstructor',
+            optimizer=dict(type='AdamW', lr=1.0, weight_decay=0.5),
+            paramwise_cfg=dict(
+                norm_decay_mult=0.0,
+                custom_keys={
+                    'backbone': dict(lr_mult=0.1),
+                    'query_embed': dict(decay_mult=0.0),
+                },
+            ),
+        ),
+    )
+    groups = {
+        (g['lr'], g['weight_decay']): g['params']
+        for g in wrapper.optimizer.param_groups
+    }
+    s = model.student
+    want = {
+        (0.1, 0.5): list(s.backbone[0].parameters()),
+        (0.1, 0.0): list(s.backbone[1].parameters()),
+        (1.0, 0.5): list(s.head[0].parameters()),
+        (1.0, 0.0): [*s.head[1].parameters(), s.query_embed.weight],
+    }
+    assert groups.keys() == want.keys()
+    for key, params in want.items():
+        assert {id(p) for p in groups[key]} == {id(p) for p in params}
