@@ -17,6 +17,16 @@ from mmdet.visualization import DetLocalVisualizer
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+CLASSES = (
+    'person',
+    'rider',
+    'car',
+    'truck',
+    'bus',
+    'train',
+    'motorcycle',
+    'bicycle',
+)
 ROOT = Path(__file__).resolve().parents[1]
 for folder in ('', 'dataset_converters', 'misc', 'benchmark', 'analysis'):
     sys.path.append(str(ROOT / 'tools' / folder))

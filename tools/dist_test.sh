@@ -11,7 +11,7 @@ config=$1
 checkpoint=$2
 gpus=$3
 shift 3
-PYTHONPATH="$here/../projects:${PYTHONPATH:-}" python -m torch.distributed.run \
+PYTHONPATH="$here/../projects${PYTHONPATH:+:$PYTHONPATH}" python -m torch.distributed.run \
     --nnodes="${NNODES:-1}" \
     --node_rank="${NODE_RANK:-0}" \
     --master_addr="${MASTER_ADDR:-127.0.0.1}" \

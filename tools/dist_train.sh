@@ -10,7 +10,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 config=$1
 gpus=$2
 shift 2
-PYTHONPATH="$here/../projects:${PYTHONPATH:-}" python -m torch.distributed.run \
+PYTHONPATH="$here/../projects${PYTHONPATH:+:$PYTHONPATH}" python -m torch.distributed.run \
     --nnodes="${NNODES:-1}" \
     --node_rank="${NODE_RANK:-0}" \
     --master_addr="${MASTER_ADDR:-127.0.0.1}" \

@@ -15,7 +15,7 @@ shift 4
 gpus=${GPUS:-8}
 per_node=${GPUS_PER_NODE:-8}
 # shellcheck disable=SC2086
-PYTHONPATH="$here/../projects:${PYTHONPATH:-}" srun \
+PYTHONPATH="$here/../projects${PYTHONPATH:+:$PYTHONPATH}" srun \
     -p "$partition" \
     --job-name="$job" \
     --gres=gpu:"$per_node" \

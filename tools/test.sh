@@ -17,4 +17,4 @@ if [[ ${1:-} =~ ^[0-9]+$ ]]; then
         exec "$here/dist_test.sh" "$config" "$checkpoint" "$gpus" "$@"
     fi
 fi
-PYTHONPATH="$here/../projects:${PYTHONPATH:-}" exec python "$here/test.py" "$config" "$checkpoint" "$@"
+PYTHONPATH="$here/../projects${PYTHONPATH:+:$PYTHONPATH}" exec python "$here/test.py" "$config" "$checkpoint" "$@"

@@ -7,18 +7,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from conftest import CLASSES
 from s4m.evaluation import CityscapesInstanceMetric
-
-CLASSES = (
-    'person',
-    'rider',
-    'car',
-    'truck',
-    'bus',
-    'train',
-    'motorcycle',
-    'bicycle',
-)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from cityscapes import convert_split
 from cityscapes_splits import draw, read_list, split, stem_of
-from conftest import ROOT
+from conftest import CLASSES, ROOT
 from pycocotools.coco import COCO
 
 ANN = 'annotations/instancesonly_filtered_gtFine_train.json'
@@ -21,16 +21,9 @@ ANN = 'annotations/instancesonly_filtered_gtFine_train.json'
 
 def test_convert__equals_the_pngs(shapes_root):
     coco = COCO(str(shapes_root / ANN))
-    assert [c['name'] for c in coco.loadCats(coco.getCatIds())] == [
-        'person',
-        'rider',
-        'car',
-        'truck',
-        'bus',
-        'train',
-        'motorcycle',
-        'bicycle',
-    ]
+    assert [c['name'] for c in coco.loadCats(coco.getCatIds())] == list(
+        CLASSES
+    )
     names = [i['file_name'] for i in coco.dataset['images']]
     assert names == sorted(names)
     for image in coco.dataset['images']:

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from conftest import CLASSES, ROOT
 from mmdet.registry import MODELS
 from pycocotools.coco import COCO
 
@@ -26,17 +26,7 @@ def semi_run(shapes_config, tmp_path):
     model = MODELS.build(cfg.model)
     for network in (model.student, model.teacher):
         network.init_weights()
-    classes = (
-        'person',
-        'rider',
-        'car',
-        'truck',
-        'bus',
-        'train',
-        'motorcycle',
-        'bicycle',
-    )
-    meta = dict(dataset_meta=dict(classes=classes, palette='random'))
+    meta = dict(dataset_meta=dict(classes=CLASSES, palette='random'))
     file = tmp_path / 'semi.pth'
     torch.save({'state_dict': model.state_dict(), 'meta': meta}, file)
     return path, file, model
