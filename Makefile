@@ -14,7 +14,7 @@ export MMCV_WITH_OPS := 1
 
 LOCK_INPUTS := $(foreach f,build mminstall runtime optional tests,requirements/$(f).txt)
 
-.PHONY: help setup test demo lint format lock clean-setup
+.PHONY: help setup test demo lint format lock
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
