@@ -67,7 +67,8 @@ def test_loss__equals_float64_loop_on_padded_input(
     with record_output(model.panoptic_head.pixel_decoder) as outputs:
         losses = model.loss(inputs, data)
     features = outputs[0][0].detach().double()
-    index, target = seen['targets']
+    index, target, grid = seen['targets']
+    assert grid == (16, 16)
 
     # Points again, and the tokens under them, on the padded canvas.
     torch.manual_seed(5)

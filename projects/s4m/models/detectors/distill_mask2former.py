@@ -50,17 +50,16 @@ def sample_query_points(
     batch, _, width = foreground.shape
     half = num_points // 2
     sizes = valid_sizes[:, None].to(foreground.device)
-    uniform = torch.rand(batch, num_points, 2, device=foreground.device)
-    uniform = (uniform * sizes).floor().clamp(max=sizes - 1).flip(-1)
+    points = torch.rand(batch, num_points, 2, device=foreground.device)
+    points = (points * sizes).floor().clamp(max=sizes - 1).flip(-1)
 
     # The largest of independent uniform keys: a draw without replacement.
     keys = torch.rand(foreground.shape, device=foreground.device)
     keys = keys.masked_fill(~foreground, -1).flatten(1)
     found, index = keys.topk(min(half, keys.shape[1]), dim=1)
     xy = torch.stack([index % width, index // width], dim=-1).float()
-    points = uniform
-    taken = points[:, : xy.shape[1]]
-    points[:, : xy.shape[1]] = torch.where((found >= 0)[..., None], xy, taken)
+    drawn = points[:, : xy.shape[1]]
+    drawn.copy_(torch.where((found >= 0)[..., None], xy, drawn))
     return points
 
 
@@ -136,8 +135,9 @@ class StructuralDistillMixin:
         features = outputs[0]
         if not isinstance(features, Tensor):
             features = features[self.feature_index]
-        index, target = self.distill_targets(batch_inputs, batch_data_samples)
-        grid = self.segmenter_grid
+        index, target, grid = self.distill_targets(
+            batch_inputs, batch_data_samples
+        )
         losses['loss_distill'] = self.loss_distill(
             similarity_rows(features, index, grid), target
         )
@@ -146,12 +146,12 @@ class StructuralDistillMixin:
     @torch.no_grad()
     def distill_targets(
         self, batch_inputs: Tensor, batch_data_samples: SampleList
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, tuple[int, int]]:
         """Query tokens and the segmenter's similarity rows.
 
         Returns:
-            tuple[Tensor, Tensor]: (B, P) token indices and (B, P, h * w)
-            target rows on the segmenter's grid over the padded canvas.
+            tuple: (B, P) token indices, (B, P, h * w) target rows, and the
+            (h, w) of the segmenter's grid over the padded canvas.
         """
         self.build_segmenter()
         rgb = self.denormalize(batch_inputs)
@@ -167,9 +167,9 @@ class StructuralDistillMixin:
         )
         points = sample_query_points(foreground, sizes, self.num_points)
         embeddings = self.segmenter.encode(rgb)
-        self.segmenter_grid = embeddings.grid_size
-        index = token_index(points, canvas, embeddings.grid_size)
-        return index, self.segmenter.similarity(embeddings, points)
+        grid = embeddings.grid_size
+        rows = self.segmenter.similarity(embeddings, points)
+        return token_index(points, canvas, grid), rows, grid
 
     def denormalize(self, batch_inputs: Tensor) -> Tensor:
         """RGB in 0..255 of (B, 3, H, W) network inputs."""

@@ -350,7 +350,6 @@ class SAM2Segmenter(BaseSegmenter):
             points.reshape(-1, 1, 2), None, embeddings.canvas_size
         )
         index = token_index(points, embeddings.canvas_size, grid)
-        # (B, h * w, C) and (1, h * w, C)
         encoder = self.model.sam_prompt_encoder
         rows = points.new_empty(
             (num_images, num_points, grid[0] * grid[1]), dtype=torch.float32
