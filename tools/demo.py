@@ -148,26 +148,30 @@ def plot_curves(work_dir: Path) -> None:
 
     figure, axes = plt.subplots(1, 3, figsize=(13, 3.6), layout='tight')
     titles = ('mask loss, labelled', 'class loss, labelled', 'pseudo-labels')
-    for chain in CHAINS:
-        for name, config, _ in chain:
-            rows = runs.loss_curve(work_dir / config)
-            for axis, keys in zip(
-                axes,
-                (
-                    ('sup_loss_mask', 'loss_mask'),
-                    ('sup_loss_cls', 'loss_cls'),
-                    ('num_pseudo',),
-                ),
-                strict=True,
-            ):
-                points = [
-                    (step, row[key])
-                    for step, row in rows
-                    for key in keys[:1] + keys[1:] * (keys[0] not in row)
-                    if key in row
-                ]
-                if points:
-                    axis.plot(*zip(*points, strict=True), label=name)
+    models = [(name, cfg) for chain in CHAINS for name, cfg, _ in chain]
+    for number, (name, config) in enumerate(models):
+        rows = runs.loss_curve(work_dir / config)
+        for axis, keys in zip(
+            axes,
+            (
+                ('sup_loss_mask', 'loss_mask'),
+                ('sup_loss_cls', 'loss_cls'),
+                ('num_pseudo',),
+            ),
+            strict=True,
+        ):
+            points = [
+                (step, next(row[key] for key in keys if key in row))
+                for step, row in rows
+                if any(key in row for key in keys)
+            ]
+            if points:
+                axis.plot(
+                    *zip(*points, strict=True),
+                    label=name,
+                    # The same in every panel.
+                    color=f'C{number}',
+                )
     for axis, title in zip(axes, titles, strict=True):
         axis.set_title(title)
         axis.set_xlabel('iteration')
@@ -185,7 +189,7 @@ table { border-collapse: collapse; }
 td, th { padding: .3em .9em; border-bottom: 1px solid #ccc;
          text-align: right; }
 td:first-child, th:first-child { text-align: left; }
-img { max-width: 100%; }
+img { width: 100%; }
 .grid { display: grid; grid-template-columns: repeat(3, 1fr);
         text-align: center; font-weight: 600; }
 figure { margin: 1.5em 0; }
@@ -244,7 +248,8 @@ from scratch, {iters} iterations each, one seed, evaluated on 200 images. AP x
 100; minutes of training with two runs at a time.</p>
 <table><tr><th>method</th><th>AP (Cityscapes)</th><th>AP50</th>
 <th>mask AP (COCO)</th><th>minutes</th></tr>{rows}</table>
-<p>One seed says little: <code>docs/benchmarks.md</code> has several.</p>
+<p>One seed says little: <code>tools/benchmark/shapes_table.py</code> runs
+several.</p>
 <h2>Training</h2><figure><img src="curves.png" alt="training curves"></figure>
 <h2>Pseudo-labels of S4M's teacher</h2>
 <p>Each mask against the object that it overlaps best; the same pseudo-labels
