@@ -19,6 +19,7 @@ from s4m.models.detectors import find_checkpoint, load_detector
 def model(shapes_config):
     cfg = shapes_config('guided_distillation_shapes_5p').model
     cfg.teacher_checkpoint = None
+    cfg.semi_train_cfg.unsup_weight = 2.0
     model = MODELS.build(cfg)
     model.hook_ready('BurnInMeanTeacherHook')
     return model.train()
