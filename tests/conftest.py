@@ -47,9 +47,10 @@ def _environment():
 @pytest.fixture(scope='session')
 def shapes_root(tmp_path_factory) -> Path:
     """Shapes with 12 + 4 small images, converted and split (4 labelled)."""
-    from cityscapes import convert_split, write_json
+    from cityscapes import convert_split
     from cityscapes_splits import draw, split, stem_of
     from make_shapes import make_shapes
+    from s4m.utils import write_json
 
     root = tmp_path_factory.mktemp('data') / 'shapes'
     make_shapes(root, 12, 4, (64, 128), seed=0, workers=1)

@@ -26,6 +26,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from s4m.utils import write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path += [str(ROOT / 'tools' / 'benchmark'), str(ROOT / 'tools/analysis')]
@@ -135,7 +136,7 @@ def pseudo_label_quality(work_dir: Path, limit: int | None) -> dict:
             cv2.imwrite(
                 str(work_dir / 'pseudo_labels.png'), np.concatenate(pictures)
             )
-        target.write_text(json.dumps(figures, indent=2))
+        write_json(target, figures, indent=2)
     return json.loads(target.read_text())
 
 

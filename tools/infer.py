@@ -11,8 +11,6 @@ categories, and annotations with RLE masks and ``score``.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 from pathlib import Path
 
 import cv2
@@ -20,6 +18,7 @@ import numpy as np
 from mmdet.apis import DetInferencer
 from pycocotools import mask as mask_utils
 from rich.progress import track
+from s4m.utils import write_json
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 
@@ -101,14 +100,11 @@ def main() -> None:
             annotations.append(dict(id=len(annotations), **annotation))
     classes = inferencer.visualizer.dataset_meta['classes']
     target = args.out / 'predictions.json'
-    partial = target.with_suffix('.partial')
     categories = [dict(id=i + 1, name=n) for i, n in enumerate(classes)]
-    partial.write_text(
-        json.dumps(
-            dict(images=images, annotations=annotations, categories=categories)
-        )
+    write_json(
+        target,
+        dict(images=images, annotations=annotations, categories=categories),
     )
-    os.replace(partial, target)
     print(f'{target}: {len(annotations)} instances in {len(images)} images')
 
 

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 from pathlib import Path
@@ -19,6 +18,7 @@ from mmengine.config import DictAction
 from mmengine.dist import is_main_process
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+from s4m.utils import write_json
 from train import add_launcher, load_config
 
 
@@ -111,7 +111,7 @@ def main() -> None:
         print_table(results)
         if args.json:
             args.json.parent.mkdir(parents=True, exist_ok=True)
-            args.json.write_text(json.dumps(results, indent=2))
+            write_json(args.json, results, indent=2)
 
 
 if __name__ == '__main__':

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from pathlib import Path
 
@@ -24,6 +23,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from rich.progress import track
+from s4m.utils import write_whole
 
 SIDE = 256
 MIN_PIXELS = 200
@@ -312,13 +312,6 @@ def image_path_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     }
 
 
-def save_atomically(obj, path: Path) -> None:
-    """Write a torch file whole or not at all."""
-    partial = path.with_suffix('.partial')
-    torch.save(obj, partial)
-    os.replace(partial, path)
-
-
 def train(args: argparse.Namespace) -> None:
     """Train, log every 100 steps, evaluate and save every 1000."""
     from s4m.models.segmenters import SAM2Segmenter
@@ -367,20 +360,20 @@ def train(args: argparse.Namespace) -> None:
                 segmenter.eval()
                 row.update(mean_iou(segmenter, held_out_batches(6)))
                 segmenter.train()
-                save_atomically(
-                    dict(
-                        model=segmenter.state_dict(),
-                        optimizer=optimizer.state_dict(),
-                        scheduler=scheduler.state_dict(),
-                        step=done,
-                    ),
-                    last,
+                state = dict(
+                    model=segmenter.state_dict(),
+                    optimizer=optimizer.state_dict(),
+                    scheduler=scheduler.state_dict(),
+                    step=done,
                 )
+                with write_whole(last) as partial:
+                    torch.save(state, partial)
             with log.open('a') as f:
                 f.write(json.dumps(row) + '\n')
             print(row, flush=True)
     out = args.work_dir / 'nano_sam2.pt'
-    save_atomically({'model': image_path_weights(segmenter.model)}, out)
+    with write_whole(out) as partial:
+        torch.save({'model': image_path_weights(segmenter.model)}, partial)
     print(f'wrote {out} ({out.stat().st_size / 2**20:.2f} MiB)')
     evaluate(out, args.shapes)
 

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 import runs
 import shapes_table
 import torch
-from benchmark_step import COMPARISONS, benchmark
+from benchmark_step import COMPARISONS, added_memory_mib, benchmark
+from conftest import ROOT
 from pseudo_label_quality import best_overlap, measure
 from shapes_table import TABLES, Results, table, write_between
 
@@ -103,10 +105,28 @@ def test_benchmark__phases_of_s4m(shapes_config):
     assert result['peak_mib'] > 0
 
 
-@pytest.mark.parametrize('name', ['pr', 'sd', 'arp'])
+@pytest.mark.parametrize('name', ['pr', 'sd', 'arp', 'gd'])
 def test_compare__runs(name, nano_segmenter):
-    times = COMPARISONS[name](nano_segmenter, (64, 128), 1, 'cpu')
-    assert len(times) == 3 and all(t > 0 for t in times.values())
+    rows = COMPARISONS[name](
+        segmenter=nano_segmenter,
+        size=(64, 128),
+        repeats=1,
+        device='cpu',
+        num_points=8,
+        gd_config=ROOT / 'configs/shapes/guided_distillation_shapes_5p.py',
+    )
+    assert len(rows) == (2 if name == 'gd' else 3)
+    assert all(r['ms'] > 0 and r['peak_mib'] >= 0 for r in rows.values())
+
+
+def test_added_memory__of_a_tensor():
+    def hold():
+        block = torch.ones(64, 2**20, dtype=torch.uint8)  # 64 MiB
+        time.sleep(0.05)
+        return block
+
+    assert added_memory_mib(lambda: None) < 16
+    assert 48 < added_memory_mib(hold) < 80
 
 
 def test_best_overlap__hand_computed():

@@ -25,6 +25,7 @@ from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from rich.progress import track
+from s4m.utils import write_json
 
 
 def best_overlap(
@@ -195,7 +196,7 @@ def main() -> None:
     if pictures:
         grid = np.concatenate(pictures)
         cv2.imwrite(str(args.out / 'pseudo_labels.png'), grid)
-    (args.out / 'quality.json').write_text(json.dumps(figures, indent=2))
+    write_json(args.out / 'quality.json', figures, indent=2)
     print(json.dumps(figures, indent=2))
 
 

@@ -2,23 +2,28 @@
 """Where a training step spends its time, and what the batching saves.
 
     python tools/benchmark/benchmark_step.py configs/shapes/s4m_shapes_5p.py
-    python tools/benchmark/benchmark_step.py --compare pr sd arp ema \
-        --segmenter sam2.1_hiera_tiny --size 512x1024
+    python tools/benchmark/benchmark_step.py --compare pr sd arp ema gd \
+        --segmenter sam2.1_hiera_tiny --size 512x1024 \
+        --gd-config configs/guided_distillation/\
+guided_distillation_cityscapes_10p.py
 
 The first form trains a config for some iterations and prints, per phase, the
 median milliseconds, the share of the step, and the peak memory. ``--compare``
 times a part against its naive version, and against the bare calls that it
-cannot avoid, in one process: the ratios are what counts, machines are noisy.
+cannot avoid, in one process, in turns: the ratios are what counts, machines
+are noisy. Its peak memory is what a call adds to what was there before it.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import ctypes
+import gc
 import resource
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -30,6 +35,7 @@ from mmengine.config import Config, DictAction
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData
+from s4m.utils import write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / 'tools' / 'dataset_converters'))
@@ -162,20 +168,63 @@ def benchmark(cfg: Config, iters: int, warmup: int = 3) -> dict:
 
 
 # -------------------------------------------------------------- comparisons
-def median_ms(functions: dict[str, Callable], repeats: int) -> dict:
-    """Median time of each, taking turns so that noise hits all alike."""
+def resident_mib() -> float:
+    """Resident memory of this process."""
+    pages = int(Path('/proc/self/statm').read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+def added_memory_mib(function: Callable[[], object]) -> float:
+    """What a call adds to the memory at its peak, device or host.
+
+    On the host a thread looks every 2 ms: shorter peaks are not seen.
+    """
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        function()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    # What was freed but not returned would serve the call unseen.
+    ctypes.CDLL(None).malloc_trim(0)
+    before, done, peak = resident_mib(), threading.Event(), 0.0
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(0.002):
+            peak = max(peak, resident_mib())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        function()
+    finally:
+        done.set()
+        watcher.join()
+    return max(0.0, peak - before)
+
+
+def measure(functions: dict[str, Callable], repeats: int) -> dict:
+    """Median time and added memory of each.
+
+    They take turns so that noise hits all alike; the first turn warms up and
+    gives the memory.
+    """
     times: dict[str, list[float]] = defaultdict(list)
-    for turn in range(repeats + 1):
+    memory = {n: round(added_memory_mib(f)) for n, f in functions.items()}
+    for _ in range(repeats):
         for name, function in functions.items():
             began = now()
             function()
-            if turn:  # the first warms up
-                times[name].append(1000 * (now() - began))
-    return {n: round(statistics.median(t), 1) for n, t in times.items()}
+            times[name].append(1000 * (now() - began))
+    return {
+        n: dict(ms=round(statistics.median(t), 1), peak_mib=memory[n])
+        for n, t in times.items()
+    }
 
 
-def compare_pr(segmenter, size, repeats, device) -> dict:
-    """PR on 4 images x 20 masks: batched, bare calls, one by one."""
+def compare_pr(segmenter, size, repeats, device, **_) -> dict:
+    """PR on 4 images x 20 masks: batched, sam2's bare calls, one by one."""
     from s4m.models import PseudoLabelRefiner
     from s4m.models.segmenters import attach_segmenter
 
@@ -192,41 +241,53 @@ def compare_pr(segmenter, size, repeats, device) -> dict:
             for x in images
         ]
 
-    points = torch.rand(80, 3, 2, device=device) * size[0]
-    ids = torch.arange(4, device=device).repeat_interleave(20)
+    points = torch.rand(4, 20, 3, 2, device=device) * size[0]
 
-    def bare():
-        embeddings = segmenter.encode(rgb)
-        segmenter.decode(embeddings, ids, points=points)
+    def bare(images_at_once: int, masks_at_once: int) -> None:
+        """sam2's encoder and decoder as SAM2ImagePredictor calls them."""
+        for first in range(0, 4, images_at_once):
+            embeddings = segmenter.encode(rgb[first : first + images_at_once])
+            for i in range(len(embeddings)):
+                for part in points[first + i].split(masks_at_once):
+                    bare_decode(segmenter, embeddings, i, part)
 
-    def one_image():
-        for i in range(4):
-            embeddings = segmenter.encode(rgb[i : i + 1])
-            for k in range(20):
-                segmenter.decode(
-                    embeddings,
-                    ids[:1],
-                    points=points[20 * i + k : 20 * i + k + 1],
-                )
-
-    return median_ms(
+    return measure(
         {
             'batched refiner': lambda: refiner(rgb, instances(logits)),
-            'encoder and decoder alone': bare,
-            'one image, one mask at a time': one_image,
+            "sam2's encoder and decoder alone": lambda: bare(4, 20),
+            'one image, one mask at a time': lambda: bare(1, 1),
         },
         repeats,
     )
 
 
-def compare_sd(segmenter, size, repeats, device, num_points=128) -> dict:
+@torch.no_grad()
+def bare_decode(segmenter, embeddings, image: int, points) -> None:
+    """sam2's own decoder on (N, K, 2) points of one image of a batch."""
+    model = segmenter.model
+    encoder, decoder = model.sam_prompt_encoder, model.sam_mask_decoder
+    coords, labels = segmenter._prompts(points, None, embeddings.canvas_size)
+    sparse, dense = encoder(points=(coords, labels), boxes=None, masks=None)
+    decoder(
+        image_embeddings=embeddings.image_embed[image : image + 1],
+        image_pe=encoder.get_dense_pe(),
+        sparse_prompt_embeddings=sparse,
+        dense_prompt_embeddings=dense,
+        multimask_output=True,
+        repeat_image=True,
+        high_res_features=[
+            m[image : image + 1] for m in embeddings.high_res_feats
+        ],
+    )
+
+
+def compare_sd(segmenter, size, repeats, device, num_points, **_) -> dict:
     """SD targets of one image: early stop, bare blocks, whole decoder."""
     rgb = torch.rand(1, 3, *size, device=device) * 255
     points = torch.rand(1, num_points, 2, device=device) * size[0]
     model = segmenter.model
     seen = []
     transformer = model.sam_mask_decoder.transformer
-    ids = torch.zeros(num_points, dtype=torch.long, device=device)
 
     def early():
         segmenter.similarity(segmenter.encode(rgb), points)
@@ -240,9 +301,13 @@ def compare_sd(segmenter, size, repeats, device, num_points=128) -> dict:
         with torch.no_grad():
             pe = model.sam_prompt_encoder.get_dense_pe()
             pe = pe.flatten(2).transpose(1, 2)
-            for part in segmenter._chunks(num_points):
+            for part in zip(
+                coords.split(segmenter.chunk_size),
+                labels.split(segmenter.chunk_size),
+                strict=True,
+            ):
                 sparse, dense = model.sam_prompt_encoder(
-                    points=(coords[part], labels[part]), boxes=None, masks=None
+                    points=part, boxes=None, masks=None
                 )
                 tokens = segmenter._output_tokens(sparse)
                 keys = (embeddings.image_embed + dense).flatten(2)
@@ -256,18 +321,18 @@ def compare_sd(segmenter, size, repeats, device, num_points=128) -> dict:
                     )
 
     def whole():
-        """The full decoder, its tokens kept, then all rows."""
+        """The full decoder on all points, its tokens kept, then the rows."""
         handle = transformer.register_forward_hook(
             lambda _m, _a, out: seen.append(out[1])
         )
         embeddings = segmenter.encode(rgb)
-        segmenter.decode(embeddings, ids, points=points.reshape(-1, 1, 2))
+        bare_decode(segmenter, embeddings, 0, points[0][:, None])
         handle.remove()
         tokens = F.normalize(torch.cat(seen).float(), dim=-1)
         seen.clear()
         tokens @ tokens[:, :1].transpose(1, 2)
 
-    return median_ms(
+    return measure(
         {
             'early stop, chunked': early,
             'encoder and two-way blocks alone': blocks,
@@ -277,7 +342,7 @@ def compare_sd(segmenter, size, repeats, device, num_points=128) -> dict:
     )
 
 
-def compare_arp(_segmenter, size, repeats, device) -> dict:
+def compare_arp(size, repeats, device, **_) -> dict:
     """ARP on 4 images x 20 masks: vectorised against loops."""
     from s4m.models import RefinedCopyPaste
 
@@ -308,7 +373,7 @@ def compare_arp(_segmenter, size, repeats, device) -> dict:
     static = RefinedCopyPaste('static', min_area)
     dynamic = RefinedCopyPaste('dynamic', min_area)
     pair = (rgb[0], items[0], rgb[1], items[1])
-    return median_ms(
+    return measure(
         {
             'vectorised, static': lambda: static.paste(*pair),
             'vectorised, dynamic': lambda: dynamic.paste(*pair),
@@ -318,7 +383,7 @@ def compare_arp(_segmenter, size, repeats, device) -> dict:
     )
 
 
-def compare_ema(_segmenter, _size, repeats, device) -> dict:
+def compare_ema(repeats, device, **_) -> dict:
     """EMA of Mask2Former-R50: fused against a loop over tensors."""
     from mmdet.registry import MODELS
     from s4m.engine.hooks.burn_in_mean_teacher_hook import (
@@ -342,13 +407,119 @@ def compare_ema(_segmenter, _size, repeats, device) -> dict:
             else:
                 value.copy_(other[name])
 
-    return median_ms(
+    return measure(
         {'fused': lambda: hook.update(hook.momentum), 'loop': loop}, repeats
     )
 
 
+def compare_gd(gd_config, size, repeats, device, **_) -> dict:
+    """A Guided Distillation step against plain Mask2Former steps.
+
+    Both train on the same 4 + 4 images and the same labels; the plain
+    Mask2Former is MMDet's own, and has a teacher's forward pass beside it.
+    """
+    from mmdet.registry import MODELS
+    from mmdet.structures import DetDataSample
+    from mmdet.structures.mask import BitmapMasks
+    from mmengine.model import revert_sync_batchnorm
+
+    cfg = Config.fromfile(gd_config)
+    cfg.model.detector.backbone.init_cfg = None
+    # A random teacher is never sure: take every query that names a class.
+    cfg.model.pseudo_labeler.cls_thr = 0.0
+    semi = revert_sync_batchnorm(MODELS.build(cfg.model)).to(device).train()
+    semi._missing_hooks.clear()  # no training loop here
+    plain_cfg = cfg.model.detector
+    plain_cfg.panoptic_head.type = 'Mask2FormerHead'
+    plain_cfg.panoptic_head.pixel_decoder.type = 'MSDeformAttnPixelDecoder'
+    plain = revert_sync_batchnorm(MODELS.build(plain_cfg)).to(device).train()
+    plain.load_state_dict(semi.student.state_dict())
+
+    def sample(labels, masks) -> DetDataSample:
+        out = DetDataSample()
+        meta = dict(img_shape=size, batch_input_shape=size, pad_shape=size)
+        out.set_metainfo(meta)
+        arrays = masks.byte().cpu().numpy()
+        out.gt_instances = InstanceData(
+            labels=labels, masks=BitmapMasks(arrays, *size)
+        )
+        return out
+
+    pixels = {
+        branch: torch.rand(4, 3, *size, device=device) * 255
+        for branch in ('sup', 'unsup_teacher', 'unsup_student')
+    }
+    truth = []
+    for _ in range(4):
+        masks = torch.zeros(10, *size, dtype=torch.bool, device=device)
+        for k, mask in enumerate(masks):
+            mask[k * size[0] // 12 :, k * size[1] // 12 :] = True
+        truth.append(sample(torch.arange(10, device=device) % 8, masks))
+
+    def fresh() -> dict:
+        empty = torch.zeros(0, *size, dtype=torch.bool)
+        none = torch.zeros(0, dtype=torch.long, device=device)
+        return {
+            'sup': truth,
+            'unsup_teacher': [sample(none, empty) for _ in range(4)],
+            'unsup_student': [sample(none, empty) for _ in range(4)],
+        }
+
+    with torch.no_grad():
+        pseudo = semi.get_pseudo_instances(
+            pixels['unsup_teacher'], fresh()['unsup_teacher']
+        )
+    known = [
+        sample(
+            item.labels,
+            F.interpolate(item.masks[:, None].byte(), size)[:, 0],
+        )
+        for item in pseudo
+    ]
+    num_pseudo = sum(len(item) for item in pseudo) / 4
+    normalize = semi.data_preprocessor.normalize
+    optimizers = [torch.optim.AdamW(semi.student.parameters(), 1e-9)]
+    optimizers.append(torch.optim.AdamW(plain.parameters(), 1e-9))
+
+    def train(optimizer, *losses) -> None:
+        for part in losses:
+            semi.parse_losses(part())[0].backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    def guided() -> None:
+        samples = fresh()
+        train(optimizers[0], lambda: semi.loss(pixels, samples))
+
+    def plain_steps() -> None:
+        with torch.no_grad():
+            semi.teacher(
+                normalize(pixels['unsup_teacher']),
+                fresh()['unsup_teacher'],
+                mode='tensor',
+            )
+        train(
+            optimizers[1],
+            lambda: plain.loss(normalize(pixels['sup']), truth),
+            lambda: plain.loss(normalize(pixels['unsup_student']), known),
+        )
+
+    return measure(
+        {
+            f'Guided Distillation step ({num_pseudo:.0f} pseudo-labels an '
+            'image)': guided,
+            'Mask2Former steps and a teacher forward': plain_steps,
+        },
+        repeats,
+    )
+
+
 COMPARISONS = dict(
-    pr=compare_pr, sd=compare_sd, arp=compare_arp, ema=compare_ema
+    pr=compare_pr,
+    sd=compare_sd,
+    arp=compare_arp,
+    ema=compare_ema,
+    gd=compare_gd,
 )
 
 
@@ -375,6 +546,14 @@ def main() -> None:
     parser.add_argument('--segmenter', default='nano_sam2')
     parser.add_argument('--size', type=parse_size, default='128x256')
     parser.add_argument('--repeats', type=int, default=3)
+    parser.add_argument(
+        '--num-points', type=int, default=128, help='of the comparison sd'
+    )
+    parser.add_argument(
+        '--gd-config',
+        default=ROOT / 'configs/shapes/guided_distillation_shapes_5p.py',
+        help='of the comparison gd',
+    )
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
     parser.add_argument('--out', type=Path, help='write JSON here')
     args = parser.parse_args()
@@ -393,16 +572,24 @@ def main() -> None:
             dict(type='SAM2Segmenter', config=args.segmenter, checkpoint=None)
         )
         for name in args.compare:
-            times = COMPARISONS[name](
-                segmenter, args.size, args.repeats, device
+            rows = COMPARISONS[name](
+                segmenter=segmenter,
+                size=args.size,
+                repeats=args.repeats,
+                device=device,
+                num_points=args.num_points,
+                gd_config=args.gd_config,
             )
-            result[name] = times
-            first = next(iter(times.values()))
-            print(f'\n| {name} | median ms | ratio |\n|---|---|---|')
-            for label, ms in times.items():
-                print(f'| {label} | {ms} | {ms / first:.2f} |')
+            result[name] = rows
+            first = next(iter(rows.values()))['ms']
+            print(f'\n| {name} | median ms | ratio | added MiB |')
+            print('|---|---|---|---|')
+            for label, row in rows.items():
+                ms = row['ms']
+                print(f'| {label} | {ms} | {ms / first:.2f} | ', end='')
+                print(f'{row["peak_mib"]} |', flush=True)
     if args.out:
-        args.out.write_text(json.dumps(result, indent=2))
+        write_json(args.out, result, indent=2)
 
 
 if __name__ == '__main__':

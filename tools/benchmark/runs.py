@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from s4m.utils import write_json
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -115,9 +117,7 @@ def train_and_test(
         metrics=json.loads(metrics.read_text()),
         train_seconds=round(seconds),
     )
-    partial = target.with_suffix('.partial')
-    partial.write_text(json.dumps(result, indent=2))
-    os.replace(partial, target)
+    write_json(target, result, indent=2)
     if progress:
         progress(iters)
     return result

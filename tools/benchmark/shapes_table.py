@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import runs
+from s4m.utils import write_json, write_whole
 
 
 @dataclass(frozen=True)
@@ -85,12 +86,7 @@ class Results:
         """Keep a run's result."""
         with self.lock:
             self.data[key] = value
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            partial = self.path.with_suffix('.partial')
-            partial.write_text(
-                json.dumps(self.data, indent=1, sort_keys=True) + '\n'
-            )
-            os.replace(partial, self.path)
+            write_json(self.path, self.data, indent=1, sort_keys=True)
 
 
 def make_run(
@@ -166,7 +162,8 @@ def write_between(path: Path, marker: str, text: str) -> None:
         raise ValueError(f'{path} has no {begin} ... {end}')
     before, _, rest = page.partition(begin)
     after = rest.partition(end)[2]
-    path.write_text(f'{before}{begin}\n{text}\n{end}{after}')
+    with write_whole(path) as partial:
+        partial.write_text(f'{before}{begin}\n{text}\n{end}{after}')
 
 
 def main() -> None:

@@ -12,8 +12,6 @@ same on every machine.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -22,20 +20,13 @@ import numpy as np
 from cityscapesscripts.helpers.labels import id2label, labels
 from pycocotools import mask as mask_utils
 from rich.progress import track
+from s4m.utils import write_json
 
 CATEGORIES = [
     dict(id=label.id, name=label.name)
     for label in labels
     if label.hasInstances and not label.ignoreInEval
 ]
-
-
-def write_json(path: Path, data: dict) -> None:
-    """Write a JSON file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + '.partial')
-    partial.write_text(json.dumps(data))
-    os.replace(partial, path)
 
 
 def convert_image(truth: Path) -> tuple[dict, list[dict]]:

@@ -17,13 +17,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).parent))
-from cityscapes import write_json
+from s4m.utils import write_json
 
 SUFFIX = '_gtFine_instanceIds.png'
 PUBLISHED = (

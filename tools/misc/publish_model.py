@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
+import io
 from pathlib import Path
 
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import CheckpointLoader
+from s4m.utils import write_whole
 
 #: What this plugin's classes are in MMDetection; same parameters, same keys.
 STOCK_TYPES = {
@@ -131,18 +132,19 @@ def publish(
     except RuntimeError as e:
         raise ValueError(f'{checkpoint} does not fit {config}: {e}') from e
 
-    out.mkdir(parents=True, exist_ok=True)
     name = Path(config).stem + ('' if model == 'student' else f'_{model}')
-    partial = out / f'{name}.partial'
     meta = {
         k: v
         for k, v in source.get('meta', {}).items()
         if k in ('dataset_meta', 'iter', 'mmengine_version', 'seed')
     }
-    torch.save({'meta': meta, 'state_dict': weights}, partial)
-    digest = hashlib.sha256(partial.read_bytes()).hexdigest()
+    # Its name holds its digest, so it is made in memory first.
+    buffer = io.BytesIO()
+    torch.save({'meta': meta, 'state_dict': weights}, buffer)
+    digest = hashlib.sha256(buffer.getbuffer()).hexdigest()
     target = out / f'{name}-{digest[:8]}.pth'
-    os.replace(partial, target)
+    with write_whole(target) as partial:
+        partial.write_bytes(buffer.getbuffer())
     plain.dump(str(out / f'{name}.py'))
     return target, out / f'{name}.py'
 

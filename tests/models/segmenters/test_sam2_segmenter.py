@@ -11,7 +11,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from s4m.models.segmenters import SAM2Segmenter, best_mask, token_index
+from s4m.models.segmenters import (
+    SAM2Segmenter,
+    SegmenterEmbeddings,
+    best_mask,
+    token_index,
+)
 from s4m.models.segmenters.sam2_segmenter import (
     STOCK_CONFIGS,
     build_sam2_model,
@@ -258,3 +263,11 @@ def test_init__bad_value(options, message):
 def test_init__unknown_config():
     with pytest.raises(FileNotFoundError, match='sam2_hiera_tiny'):
         SAM2Segmenter('sam3', None)
+
+
+@pytest.mark.parametrize(('grid', 'chunk'), [(16, 32), (64, 2), (128, 1)])
+def test_decode_chunk__bounds_tokens_on_cpu(nano_segmenter, grid, chunk):
+    embeddings = SegmenterEmbeddings(
+        torch.zeros(1, 1, grid, grid), [], (512, 1024)
+    )
+    assert nano_segmenter.decode_chunk(embeddings) == chunk

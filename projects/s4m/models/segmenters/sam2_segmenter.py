@@ -53,6 +53,11 @@ _PIXEL_MEAN = (0.485, 0.456, 0.406)
 _PIXEL_STD = (0.229, 0.224, 0.225)
 _DTYPES = ('float32', 'bfloat16', 'float16')
 
+# Image tokens of all prompts of a decoder call on a CPU: beyond it, the maps
+# leave the caches and a prompt takes up to 1.7 times as long
+# (docs/benchmarks.md).
+_CPU_TOKENS = 8192
+
 
 @contextmanager
 def _no_global_hydra():
@@ -204,7 +209,8 @@ class SAM2Segmenter(BaseSegmenter):
         sha256 (str, optional): Expected digest of the checkpoint.
         image_size (int, optional): Input side in pixels instead of the
             yaml's.
-        chunk_size (int): Prompts that are decoded at once.
+        chunk_size (int): Most prompts that are decoded at once; see
+            :meth:`decode_chunk`.
         dtype (str): ``float32``, ``bfloat16`` or ``float16``: the autocast
             dtype of encoder and decoder, whatever the surrounding autocast.
         frozen (bool): See :class:`BaseSegmenter`.
@@ -302,7 +308,9 @@ class SAM2Segmenter(BaseSegmenter):
         decoder = self.model.sam_mask_decoder
         with self._context(coords.device):
             dense_pe = self.model.sam_prompt_encoder.get_dense_pe()
-            for part in self._chunks(len(coords)):
+            step = self.decode_chunk(embeddings)
+            for start in range(0, len(coords), step):
+                part = slice(start, start + step)
                 sparse, dense = self.model.sam_prompt_encoder(
                     points=(coords[part], labels[part]), boxes=None, masks=None
                 )
@@ -370,6 +378,13 @@ class SAM2Segmenter(BaseSegmenter):
                 rows[:, part] = _cosine_rows(maps, index[:, part])
         return rows
 
+    def decode_chunk(self, embeddings: SegmenterEmbeddings) -> int:
+        """Prompts that :meth:`decode` runs at once: fewer on a CPU."""
+        if embeddings.image_embed.device.type != 'cpu':
+            return self.chunk_size
+        height, width = embeddings.grid_size
+        return max(1, min(self.chunk_size, _CPU_TOKENS // (height * width)))
+
     # ----------------------------------------------------------- private
     @contextmanager
     def _context(self, device: torch.device):
@@ -378,10 +393,6 @@ class SAM2Segmenter(BaseSegmenter):
         )
         with torch.no_grad() if self.frozen else nullcontext(), autocast:
             yield
-
-    def _chunks(self, num: int):
-        step = self.chunk_size
-        return (slice(i, i + step) for i in range(0, num, step))
 
     def _prompts(
         self,
