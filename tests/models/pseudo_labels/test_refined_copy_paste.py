@@ -190,6 +190,15 @@ def test_top_layer__last_wins():
     assert top_layer(masks).tolist() == [[0, 1, -1]]
 
 
+@pytest.mark.parametrize('num', [255, 256, 300])
+def test_top_layer__many_masks(num):
+    """A mask a column, and the last of all over columns 0 to 9."""
+    masks = torch.eye(num, dtype=torch.bool)[:, None]
+    masks[-1, 0, :10] = True
+    want = [num - 1] * 10 + list(range(10, num))
+    assert top_layer(masks).tolist() == [want]
+
+
 @pytest.mark.parametrize(
     'options',
     [dict(mode='move'), dict(min_area=-1), dict(scale_range=(1.2, 0.8))],

@@ -25,8 +25,11 @@ def top_layer(masks: Tensor) -> Tensor:
     """
     if len(masks) == 0:
         return masks.new_full(masks.shape[1:], -1, dtype=torch.long)
-    order = torch.arange(1, len(masks) + 1, device=masks.device)
-    return (masks * order[:, None, None]).amax(0) - 1
+    # As small as the count allows: the product is N maps, and this is what
+    # the time goes into.
+    dtype = torch.uint8 if len(masks) < 256 else torch.int16
+    order = torch.arange(1, len(masks) + 1, dtype=dtype, device=masks.device)
+    return (masks * order[:, None, None]).amax(0).long() - 1
 
 
 @MODELS.register_module()
@@ -122,7 +125,8 @@ class RefinedCopyPaste(nn.Module):
         Returns:
             tuple[Tensor, InstanceData]: the new image and its instances.
         """
-        donors = source[source.masks.sum((1, 2)) >= self.min_area]
+        area = source.masks.sum((1, 2), dtype=torch.int32)
+        donors = source[area >= self.min_area]
         if self.mode == 'static':
             masks = donors.masks
             height, width = image.shape[-2:]
@@ -133,8 +137,6 @@ class RefinedCopyPaste(nn.Module):
             masks = _gather_masks(donors.masks, rows, cols)
         merged = torch.cat([own.masks, masks])
         top = top_layer(merged)
-        layers = torch.arange(len(merged), device=top.device)
-        exclusive = top == layers[:, None, None]
 
         num_own = len(own.masks)
         pasted = top >= num_own
@@ -150,12 +152,13 @@ class RefinedCopyPaste(nn.Module):
             moved = source_image[:, y, x]
         image = torch.where(pasted, moved, image)
 
-        kept = exclusive.flatten(1).any(1)
+        visible = torch.bincount((top + 1).flatten(), minlength=1)[1:]
+        kept = visible.nonzero()[:, 0]
         out = InstanceData(
             labels=torch.cat([own.labels, donors.labels])[kept],
             scores=torch.cat([own.scores, donors.scores])[kept],
-            masks=exclusive[kept],
-            pasted=(layers >= num_own)[kept],
+            masks=top == kept[:, None, None],
+            pasted=kept >= num_own,
         )
         return image, out
 
