@@ -48,9 +48,9 @@ def _environment():
 def shapes_root(tmp_path_factory) -> Path:
     """Shapes with 12 + 4 small images, converted and split (4 labelled)."""
     from cityscapes import convert_split
-    from cityscapes_splits import draw, split, stem_of
+    from coco_splits import Splitter, draw
     from make_shapes import make_shapes
-    from s4m.utils import write_json
+    from whole_files import write_json
 
     root = tmp_path_factory.mktemp('data') / 'shapes'
     make_shapes(root, 12, 4, (64, 128), seed=0, workers=1)
@@ -59,10 +59,11 @@ def shapes_root(tmp_path_factory) -> Path:
         data = convert_split(root, name, workers=1)
         write_json(folder / f'instancesonly_filtered_gtFine_{name}.json', data)
         if name == 'train':
-            names = [stem_of(image) for image in data['images']]
-            labeled, unlabeled = split(data, draw(names, 35, 0), 'all')
-            write_json(folder / 'semi/seed0@5.json', labeled)
-            write_json(folder / 'semi/seed0@5-unlabeled.json', unlabeled)
+            splitter = Splitter(data)
+            chosen = draw([i['id'] for i in data['images']], 35, 0)
+            semi = folder / 'semi'
+            write_json(semi / 'seed0@5.json', splitter.labeled(chosen))
+            write_json(semi / 'seed0@5-unlabeled.json', splitter.unlabeled())
     return root
 
 

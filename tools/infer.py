@@ -11,6 +11,7 @@ categories, and annotations with RLE masks and ``score``.
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import cv2
@@ -18,23 +19,10 @@ import numpy as np
 from mmdet.apis import DetInferencer
 from pycocotools import mask as mask_utils
 from rich.progress import track
-from s4m.utils import write_json
 
-SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
-
-
-def find_images(path: Path) -> list[Path]:
-    """Images of a folder in sorted order, or one image.
-
-    Raises:
-        FileNotFoundError: if there is none.
-    """
-    if path.is_file():
-        return [path]
-    found = sorted(p for p in path.rglob('*') if p.suffix.lower() in SUFFIXES)
-    if not found:
-        raise FileNotFoundError(f'No image at {path}')
-    return found
+sys.path.append(str(Path(__file__).parent / 'dataset_converters'))
+from images_to_coco import find_images
+from whole_files import write_json
 
 
 def to_annotations(sample, image_id: int, score_thr: float) -> list[dict]:

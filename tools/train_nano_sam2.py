@@ -23,7 +23,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from rich.progress import track
-from s4m.utils import write_whole
+from whole_files import write_whole
 
 SIDE = 256
 MIN_PIXELS = 200

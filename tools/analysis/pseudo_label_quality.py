@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import cv2
@@ -25,7 +26,9 @@ from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from rich.progress import track
-from s4m.utils import write_json
+
+sys.path.append(str(Path(__file__).parents[1]))
+from whole_files import write_json
 
 
 def best_overlap(

@@ -35,11 +35,13 @@ from mmengine.config import Config, DictAction
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData
-from s4m.utils import write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / 'tools' / 'dataset_converters'))
 from make_shapes import parse_size  # noqa: E402
+
+sys.path.append(str(Path(__file__).parents[1]))
+from whole_files import write_json  # noqa: E402
 
 
 def now() -> float:

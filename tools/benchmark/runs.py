@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from s4m.utils import write_json
+sys.path.append(str(Path(__file__).parents[1]))
+from whole_files import write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 

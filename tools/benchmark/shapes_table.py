@@ -17,13 +17,16 @@ import json
 import os
 import platform
 import statistics
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import runs
-from s4m.utils import write_json, write_whole
+
+sys.path.append(str(Path(__file__).parents[1]))
+from whole_files import write_json, write_whole
 
 
 @dataclass(frozen=True)

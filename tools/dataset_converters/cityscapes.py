@@ -12,6 +12,7 @@ same on every machine.
 from __future__ import annotations
 
 import argparse
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -20,7 +21,9 @@ import numpy as np
 from cityscapesscripts.helpers.labels import id2label, labels
 from pycocotools import mask as mask_utils
 from rich.progress import track
-from s4m.utils import write_json
+
+sys.path.append(str(Path(__file__).parents[1]))
+from whole_files import write_json
 
 CATEGORIES = [
     dict(id=label.id, name=label.name)

@@ -17,10 +17,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
-import numpy as np
-from s4m.utils import write_json
+from coco_splits import Splitter, draw, percentage
+
+sys.path.append(str(Path(__file__).parents[1]))
+from whole_files import write_json
 
 SUFFIX = '_gtFine_instanceIds.png'
 PUBLISHED = (
@@ -56,53 +59,9 @@ def read_list(path: Path, names: list[str]) -> set[str]:
     return set(stems)
 
 
-def draw(names: list[str], percent: float, seed: int) -> set[str]:
-    """A seeded draw without replacement of at least one image."""
-    num = max(1, round(len(names) * percent / 100))
-    order = np.random.default_rng(seed).permutation(len(names))
-    return {sorted(names)[i] for i in order[:num]}
-
-
-def split(data: dict, labeled: set[str], unlabeled: str) -> tuple[dict, dict]:
-    """Labelled and unlabelled COCO dictionaries.
-
-    Args:
-        data (dict): COCO dictionary of all training images.
-        labeled (set[str]): Stems of the labelled ones.
-        unlabeled (str): ``all`` or ``rest``.
-
-    Returns:
-        tuple[dict, dict]: the second has no annotations.
-    """
-    chosen = [i for i in data['images'] if stem_of(i) in labeled]
-    ids = {image['id'] for image in chosen}
-    others = data['images']
-    if unlabeled == 'rest':
-        others = [i for i in others if i['id'] not in ids]
-    categories = data['categories']
-    return (
-        dict(
-            images=chosen,
-            annotations=[
-                a for a in data['annotations'] if a['image_id'] in ids
-            ],
-            categories=categories,
-        ),
-        dict(images=others, annotations=[], categories=categories),
-    )
-
-
 def stem_of(image: dict) -> str:
     """City, sequence and frame of a COCO image entry."""
     return Path(image['file_name']).name.removesuffix('_leftImg8bit.png')
-
-
-def percentage(text: str) -> float:
-    """A percentage above 0, at most 100."""
-    value = float(text)
-    if not 0 < value <= 100:
-        raise argparse.ArgumentTypeError(f'{text} is not in (0, 100]')
-    return value
 
 
 def main() -> None:
@@ -136,11 +95,13 @@ def main() -> None:
             chosen = draw(names, args.percent, args.seed)
     except (FileNotFoundError, ValueError) as e:
         raise SystemExit(str(e)) from e
-    labeled, unlabeled = split(data, chosen, args.unlabeled)
+    splitter = Splitter(data)
+    ids = {i['id'] for i in data['images'] if stem_of(i) in chosen}
+    but = ids if args.unlabeled == 'rest' else frozenset()
     stem = folder / 'semi' / f'{name}@{args.percent:g}'
     for path, part in (
-        (f'{stem}.json', labeled),
-        (f'{stem}-unlabeled.json', unlabeled),
+        (f'{stem}.json', splitter.labeled(ids)),
+        (f'{stem}-unlabeled.json', splitter.unlabeled(but)),
     ):
         write_json(Path(path), part)
         print(f'{path}: {len(part["images"])} images')

@@ -14,12 +14,15 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
+import sys
 from pathlib import Path
 
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import CheckpointLoader
-from s4m.utils import write_whole
+
+sys.path.append(str(Path(__file__).parents[1]))
+from whole_files import write_whole
 
 #: What this plugin's classes are in MMDetection; same parameters, same keys.
 STOCK_TYPES = {
