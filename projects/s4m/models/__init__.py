@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+from .backbones import *  # noqa: F403
 from .data_preprocessors import *  # noqa: F403
 from .dense_heads import *  # noqa: F403
 from .detectors import *  # noqa: F403

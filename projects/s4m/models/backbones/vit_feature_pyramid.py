@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plain vision transformers as multi-scale backbones."""
+
+from __future__ import annotations
+
+import math
+import pickle
+import re
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+import timm
+import torch
+import torch.nn.functional as F
+from mmdet.registry import MODELS
+from mmengine.logging import print_log
+from mmengine.model import BaseModule
+from mmengine.runner import CheckpointLoader
+from timm.models.vision_transformer import checkpoint_filter_fn
+from torch import Tensor, nn
+
+_PLAIN = ('timm.models.vision_transformer', 'timm.models.deit')
+
+# Of a classifier or of pre-training; a backbone has no use for them.
+_DROPPED = ('head.', 'fc_norm.', 'mask_token', 'embeddings.mask_token')
+
+
+@MODELS.register_module()
+class ViTFeaturePyramid(BaseModule):
+    """A timm vision transformer with outputs at several strides.
+
+    `Guided Distillation <https://arxiv.org/abs/2308.02668>`_: the patch
+    tokens go back to their grid, are interpolated bilinearly to each stride,
+    and a 1x1 convolution a level makes the channels. Here the convolution
+    comes first: the two are linear and swap, and it is cheaper on the patch
+    grid. Position embeddings are interpolated to the input, which is padded
+    (with the mean pixel, after normalisation) to full patches.
+
+    Args:
+        arch (str): Name of a timm vision transformer, such as
+            ``vit_base_patch14_dinov2`` or ``deit_base_patch16_224``.
+        out_channels (int): Of every level.
+        strides (Sequence[int]): Of the levels, in input pixels.
+        frozen (bool): Keep the transformer as it was loaded: eval mode, no
+            gradient, no graph. The 1x1 convolutions train.
+        with_cp (bool): Activation checkpointing of the blocks.
+        drop_path_rate (float): Stochastic depth.
+        init_cfg (dict, optional): ``dict(type='Pretrained', checkpoint=...)``
+            loads the transformer: a DINOv2 or DeiT file of its authors, or
+            one in timm's or in transformers' (DINOv2) key names, ``.pth``,
+            ``.bin`` or ``.safetensors``.
+
+    Raises:
+        ValueError: if timm has no such transformer, or a file does not fit.
+    """
+
+    def __init__(
+        self,
+        arch: str,
+        out_channels: int = 256,
+        strides: Sequence[int] = (4, 8, 16, 32),
+        frozen: bool = False,
+        with_cp: bool = False,
+        drop_path_rate: float = 0.0,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        if not timm.is_model(arch):
+            near = timm.list_models(f'*{arch[:5]}*')[:8]
+            raise ValueError(f'timm has no model {arch!r}; it has {near} ...')
+        where = timm.model_entrypoint(arch).__module__
+        if where not in _PLAIN:
+            raise ValueError(
+                f'{arch!r} ({where}) is no plain vision transformer'
+            )
+        vit = timm.create_model(
+            arch,
+            pretrained=False,
+            num_classes=0,
+            dynamic_img_size=True,
+            drop_path_rate=drop_path_rate,
+        )
+        vit.set_grad_checkpointing(with_cp)
+        self.vit = vit
+        self.arch = arch
+        self.patch_size = vit.patch_embed.patch_size[0]
+        self.strides = tuple(strides)
+        self.frozen = frozen
+        self.convs = nn.ModuleList(
+            nn.Conv2d(vit.embed_dim, out_channels, 1) for _ in strides
+        )
+        if frozen:
+            self.vit.requires_grad_(False)
+        self.train(self.training)
+
+    def init_weights(self) -> None:
+        """Load the transformer where ``init_cfg`` names a file."""
+        if self.init_cfg is None:
+            return
+        load_vit(self.vit, self.init_cfg['checkpoint'], self.arch)
+
+    def train(self, mode: bool = True) -> ViTFeaturePyramid:
+        """Set the mode; a frozen transformer stays in eval mode."""
+        super().train(mode)
+        if self.frozen:
+            self.vit.eval()
+        return self
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Features of normalised images.
+
+        Args:
+            x (Tensor): (B, 3, H, W).
+
+        Returns:
+            tuple[Tensor]: (B, C, ceil(H / s), ceil(W / s)) for each stride s,
+            the pixel (i + 0.5) * s at position i.
+        """
+        height, width = x.shape[-2:]
+        size = [self._padded(height), self._padded(width)]
+        x = F.pad(x, (0, size[1] - width, 0, size[0] - height))
+        with torch.no_grad() if self.frozen else nullcontext():
+            (tokens,) = self.vit.forward_intermediates(
+                x, indices=1, norm=True, intermediates_only=True
+            )
+        outs = []
+        for conv, stride in zip(self.convs, self.strides, strict=True):
+            out = conv(tokens)
+            if stride != self.patch_size:
+                # The scale, not the size, so that pixels stay where they are
+                # whatever was padded.
+                out = F.interpolate(
+                    out,
+                    scale_factor=self.patch_size / stride,
+                    mode='bilinear',
+                    align_corners=False,
+                    recompute_scale_factor=False,
+                )
+            rows, cols = math.ceil(height / stride), math.ceil(width / stride)
+            outs.append(out[:, :, :rows, :cols].contiguous())
+        return tuple(outs)
+
+    def _padded(self, length: int) -> int:
+        """Full patches that cover all positions of the coarsest level."""
+        covered = math.ceil(length / max(self.strides)) * max(self.strides)
+        return math.ceil(covered / self.patch_size) * self.patch_size
+
+
+def load_vit(vit: nn.Module, checkpoint: str, arch: str) -> None:
+    """Load a transformer strictly; position embeddings are resampled.
+
+    Args:
+        vit (nn.Module): A timm ``VisionTransformer``.
+        checkpoint (str): A file, or an address that MMEngine can read.
+        arch (str): For messages.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if keys or shapes are not those of ``vit``.
+    """
+    state = _read(checkpoint)
+    for key in ('model', 'state_dict'):
+        if isinstance(state.get(key), dict):
+            state = state[key]
+    state = {k: v for k, v in state.items() if isinstance(v, Tensor)}
+    if any(k.startswith(('dinov2.', 'encoder.layer.')) for k in state):
+        state = _from_transformers(state)
+    patch = state.get('patch_embed.proj.weight')
+    own = vit.state_dict()
+    if (
+        patch is not None
+        and patch.shape != own['patch_embed.proj.weight'].shape
+    ):
+        raise ValueError(
+            f'{checkpoint} has patches of '
+            f'{tuple(patch.shape)}, {arch} of '
+            f'{tuple(own["patch_embed.proj.weight"].shape)}.'
+        )
+    # timm's own door for files of other layouts.
+    converted = checkpoint_filter_fn(dict(state), vit)
+    state = {k: v for k, v in converted.items() if not k.startswith(_DROPPED)}
+    missing = [k for k in own if k not in state]
+    unexpected = [k for k in state if k not in own]
+    shapes = [k for k in own if k in state and own[k].shape != state[k].shape]
+    if missing or unexpected or shapes:
+        raise ValueError(
+            f'{checkpoint} is not the {arch}: missing {missing[:3]} '
+            f'({len(missing)}), unexpected {unexpected[:3]} '
+            f'({len(unexpected)}), of another shape {shapes[:3]} '
+            f'({len(shapes)}).'
+        )
+    vit.load_state_dict(state)
+    print_log(f'{arch}: weights of {checkpoint}', logger='current')
+
+
+def _read(checkpoint: str) -> dict:
+    path = Path(checkpoint).expanduser()
+    if '://' not in checkpoint and not path.is_file():
+        raise FileNotFoundError(
+            f'Backbone weights {checkpoint} do not exist. DINOv2: '
+            'github.com/facebookresearch/dinov2#pretrained-models, DeiT: '
+            "github.com/facebookresearch/deit; set the backbone's "
+            'init_cfg.checkpoint to where the file is.'
+        )
+    try:
+        if path.suffix == '.safetensors':
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        return CheckpointLoader.load_checkpoint(checkpoint, 'cpu')
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as e:
+        raise ValueError(
+            f'Backbone weights {checkpoint} cannot be read ({e}).'
+        ) from e
+
+
+#: transformers' DINOv2 names (after ``dinov2.``) -> the authors'.
+_TRANSFORMERS = (
+    (r'^embeddings\.cls_token$', 'cls_token'),
+    (r'^embeddings\.register_tokens$', 'register_tokens'),
+    (r'^embeddings\.mask_token$', 'mask_token'),
+    (r'^embeddings\.position_embeddings$', 'pos_embed'),
+    (r'^embeddings\.patch_embeddings\.projection\.', 'patch_embed.proj.'),
+    (r'^encoder\.layer\.', 'blocks.'),
+    (r'\.attention\.output\.dense\.', '.attn.proj.'),
+    (r'\.layer_scale(\d)\.lambda1$', r'.ls\1.gamma'),
+    (r'\.mlp\.weights_in\.', '.mlp.w12.'),
+    (r'\.mlp\.weights_out\.', '.mlp.w3.'),
+    (r'^layernorm\.', 'norm.'),
+)
+
+
+def _from_transformers(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The authors' layout of a DINOv2 in transformers' key names."""
+    out, parts = {}, {}
+    for key, value in state.items():
+        name = key.removeprefix('dinov2.')
+        match = re.match(
+            r'^encoder\.layer\.(\d+)\.attention\.attention\.'
+            r'(query|key|value)\.(weight|bias)$',
+            name,
+        )
+        if match:
+            block, part, kind = match.groups()
+            parts.setdefault(f'blocks.{block}.attn.qkv.{kind}', {})[part] = (
+                value
+            )
+            continue
+        for pattern, replacement in _TRANSFORMERS:
+            name = re.sub(pattern, replacement, name)
+        out[name] = value
+    for name, qkv in parts.items():
+        if len(qkv) == 3:
+            out[name] = torch.cat([qkv[k] for k in ('query', 'key', 'value')])
+    out.setdefault('mask_token', torch.zeros(0))
+    return out
