@@ -1,11 +1,3 @@
-_base_ = './s4m_cityscapes_5p.py'
-
+_base_ = ['./_base_/methods/s4m_cityscapes.py', './_base_/splits/cityscapes_20p.py']
 model = dict(teacher_checkpoint='work_dirs/s4m_teacher_cityscapes_20p')
-train_dataloader = dict(
-    dataset=dict(
-        labeled=dict(ann_file='annotations/semi/published@20.json'),
-        unlabeled=dict(
-            ann_file='annotations/semi/published@20-unlabeled.json'
-        ),
-    )
-)
+train_dataloader = _base_.semi_split

@@ -1,23 +1,3 @@
-# S4M, stage 2: pseudo-labels refined by SAM 2 and pasted between images.
-# Run it on 4 GPUs: 16 + 16 images.
-_base_ = './guided_distillation/guided_distillation_cityscapes_5p.py'
-
-model = dict(
-    refiner=dict(
-        type='PseudoLabelRefiner',
-        num_points=3,
-        point_sampling='softmax',
-        segmenter=dict(
-            type='SAM2Segmenter',
-            config='sam2_hiera_large',
-            checkpoint='checkpoints/sam2_hiera_large.pt',
-        ),
-    ),
-    copy_paste=dict(type='RefinedCopyPaste', mode='static', min_area=3000),
-    teacher_checkpoint='work_dirs/s4m_teacher_cityscapes_5p',
-)
-custom_hooks = [
-    dict(type='BurnInMeanTeacherHook', burn_in=15000, momentum=0.0004),
-    dict(type='PseudoLabelRefineHook', draw_interval=500),
-    dict(type='RandomStateHook'),
-]
+_base_ = ['./_base_/methods/s4m_cityscapes.py', './_base_/splits/cityscapes_5p.py']
+model = dict(teacher_checkpoint='work_dirs/s4m_teacher_cityscapes_5p')
+train_dataloader = _base_.semi_split

@@ -1,5 +1,2 @@
-_base_ = './s4m_teacher_cityscapes_5p.py'
-
-train_dataloader = dict(
-    dataset=dict(ann_file='annotations/semi/published@20.json')
-)
+_base_ = ['./_base_/methods/s4m_teacher_cityscapes.py', './_base_/splits/cityscapes_20p.py']
+train_dataloader = _base_.labeled_split

@@ -1,15 +1,2 @@
-# S4M, stage 1: labelled images and structural distillation from SAM 2.
-_base_ = './supervised/supervised_cityscapes_5p.py'
-
-model = dict(
-    type='DistillMask2Former',
-    segmenter=dict(
-        type='SAM2Segmenter',
-        config='sam2_hiera_large',
-        checkpoint='checkpoints/sam2_hiera_large.pt',
-    ),
-    loss_distill=dict(
-        type='StructuralDistillationLoss', beta=1.0, loss_weight=1.0
-    ),
-    num_points=128,
-)
+_base_ = ['./_base_/methods/s4m_teacher_cityscapes.py', './_base_/splits/cityscapes_5p.py']
+train_dataloader = _base_.labeled_split

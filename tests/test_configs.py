@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -51,12 +52,55 @@ def test_names__are_unique():
     assert len(names) == len(set(names))
 
 
+def _indexed() -> set[str]:
+    """Paths in configs/README.md, with {a,b} written out."""
+    text = (ROOT / 'configs/README.md').read_text()
+    found = set()
+    for path in re.findall(r'`([\w/{},]+\.py)`', text):
+        head, brace, rest = path.partition('{')
+        choices, _, tail = rest.partition('}')
+        parts = choices.split(',') if brace else ['']
+        found |= {head + part + tail for part in parts}
+    return found
+
+
+def test_readme__lists_every_config():
+    assert _indexed() == {str(p) for p in CONFIGS}
+
+
 @pytest.mark.parametrize('path', CONFIGS, ids=str)
-def test_config__builds(path: Path):
+def test_row__has_at_most_five_lines(path: Path):
+    """A row of a table says what differs, the rest is in _base_."""
+    if path.parts[0] in ('shapes', 'ablation', 'custom', 'mixing'):
+        return
+    text = (ROOT / 'configs' / path).read_text().splitlines()
+    lines = [t for t in text if t and not t.startswith('#')]
+    assert len(lines) <= 5
+
+
+@pytest.fixture
+def no_random_weights(monkeypatch):
+    """Large models are built in a moment when nobody fills them."""
+    for name in ('uniform_', 'normal_', 'erfinv_', 'zero_', 'fill_'):
+        monkeypatch.setattr(
+            torch.Tensor, name, lambda self, *args, **kwargs: self
+        )
+    for name in ('uniform_', 'normal_', 'zeros_', 'ones_', 'constant_'):
+        monkeypatch.setattr(
+            nn.init, name, lambda tensor, *args, **kwargs: tensor
+        )
+    for name in ('kaiming_uniform_', 'kaiming_normal_', 'xavier_uniform_'):
+        monkeypatch.setattr(
+            nn.init, name, lambda tensor, *args, **kwargs: tensor
+        )
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=str)
+def test_config__builds(path: Path, no_random_weights):
     cfg = Config.fromfile(ROOT / 'configs' / path)
     _without_downloads(cfg._cfg_dict)
     model = MODELS.build(cfg.model)
-    if 'detector' in cfg.model:
+    if cfg.model.get('teacher_checkpoint') is not None:
         assert cfg.model.teacher_checkpoint.startswith('work_dirs/')
         stem = cfg.model.teacher_checkpoint.removeprefix('work_dirs/')
         assert stem in {p.stem for p in CONFIGS}
@@ -100,10 +144,20 @@ def _check_groups(model, optimizer, cfg) -> None:
     for name, param in trained:
         lr, decay = found[id(param)]
         in_backbone = name.startswith('backbone.')
+        if name.startswith('backbone.convs.'):  # new layers
+            in_backbone = False
         mult = keys.backbone.lr_mult if in_backbone else 1
         assert lr == pytest.approx(base.lr * mult), name
         embedding = any(
-            k in name for k in ('query_embed', 'query_feat', 'level_embed')
+            k in name
+            for k in (
+                'query_embed',
+                'query_feat',
+                'level_embed',
+                'relative_position_bias_table',
+                'pos_embed',
+                'cls_token',
+            )
         )
         free = id(param) in norms or embedding
         assert decay == (0 if free else base.weight_decay), name
@@ -129,17 +183,78 @@ def test_paper_settings__s4m_cityscapes():
     assert teacher.train_dataloader.batch_size == 1
 
 
+@pytest.mark.parametrize('backbone', ['', 'dinov2_vit_l_', 'swin_l_'])
 @pytest.mark.parametrize(
-    ('percent', 'burn_in'), [(5, 15000), (10, 25000), (20, 30000), (30, 35000)]
+    ('dataset', 'percent', 'burn_in', 'labeled'),
+    [
+        ('cityscapes', 5, 15000, 'published@5.json'),
+        ('cityscapes', 10, 25000, 'published@10.json'),
+        ('cityscapes', 20, 30000, 'published@20.json'),
+        ('cityscapes', 30, 35000, 'published@30.json'),
+        ('cityscapes', 100, 50000, 'filtered_gtFine_train.json'),
+        ('coco', 1, 20000, 'instances_train2017.1@1.json'),
+        ('coco', 2, 25000, 'instances_train2017.1@2.json'),
+        ('coco', 5, 30000, 'instances_train2017.1@5.json'),
+        ('coco', 10, 60000, 'instances_train2017.1@10.json'),
+    ],
 )
-def test_paper_settings__guided_distillation(percent, burn_in):
-    name = f'guided_distillation/guided_distillation_cityscapes_{percent}p.py'
-    cfg = Config.fromfile(ROOT / 'configs' / name)
-    assert cfg.custom_hooks[0].burn_in == burn_in
-    assert f'published@{percent}.json' in (
-        cfg.train_dataloader.dataset.labeled.ann_file
+def test_paper_settings__guided_distillation(
+    backbone, dataset, percent, burn_in, labeled
+):
+    """Table 2 and section 4.1 of the paper."""
+    stem = f'guided_distillation_{backbone}{dataset}_{percent}p'
+    path = ROOT / f'configs/guided_distillation/{stem}.py'
+    cfg = Config.fromfile(path)
+    assert cfg.custom_hooks[0] == dict(
+        type='BurnInMeanTeacherHook', burn_in=burn_in, momentum=0.0004
     )
-    assert cfg.model.teacher_checkpoint.endswith(f'cityscapes_{percent}p')
+    data = cfg.train_dataloader.dataset
+    assert data.labeled.ann_file.endswith(labeled)
+    assert data.unlabeled.ann_file.endswith('-unlabeled.json')
+    extra = dataset == 'cityscapes' and percent == 100
+    assert ('train_extra' in data.unlabeled.data_prefix.img) == extra
+    iters = 368750 if dataset == 'coco' else 180000 if extra else 90000
+    assert cfg.train_cfg.max_iters == cfg.param_scheduler.end == iters
+    teacher = f'work_dirs/supervised_{backbone}{dataset}_{percent}p'
+    assert cfg.model.teacher_checkpoint == teacher
+    head = cfg.model.detector.panoptic_head
+    assert head.num_things_classes == (80 if dataset == 'coco' else 8)
+    assert head.num_queries == (200 if 'swin_l' in backbone else 100)
+    assert cfg.train_dataloader.sampler.num_labeled == 4
+
+
+def test_paper_settings__s4m_coco():
+    cfg = Config.fromfile(ROOT / 'configs/s4m_coco_10p.py')
+    assert cfg.custom_hooks[0].burn_in == 25000
+    assert cfg.model.copy_paste.mode == 'dynamic'
+    loader = cfg.train_dataloader
+    assert (loader.batch_size, loader.sampler.num_labeled) == (6, 3)
+    data = loader.dataset
+    assert data.unlabeled.ann_file.endswith('train2017.all-unlabeled.json')
+    assert cfg.param_scheduler.milestones == [327778, 355092]
+    assert cfg.train_cfg.val_interval == 7000
+    teacher = Config.fromfile(ROOT / 'configs/s4m_teacher_coco_10p.py')
+    assert teacher.train_dataloader.batch_size == 4
+    assert teacher.train_cfg.val_interval == 5000
+    assert teacher.model.backbone.norm_eval
+    assert teacher.test_pipeline[1].scale == (1333, 800)
+
+
+@pytest.mark.parametrize(
+    ('name', 'strategy', 'burn_in', 'teacher'),
+    [
+        ('no_burn_in', 'guided', 0, False),
+        ('standard', 'standard', 15000, False),
+        ('fixed_teacher', 'fixed', 15000, True),
+    ],
+)
+def test_paper_settings__strategies(name, strategy, burn_in, teacher):
+    path = ROOT / f'configs/strategies/{name}_cityscapes_5p.py'
+    cfg = Config.fromfile(path)
+    hook = cfg.custom_hooks[0]
+    assert hook.get('strategy', 'guided') == strategy
+    assert hook.burn_in == burn_in
+    assert (cfg.model.teacher_checkpoint is not None) == teacher
 
 
 def test_crop__is_512_high_and_1024_wide():

@@ -1,15 +1,5 @@
-_base_ = './guided_distillation_cityscapes_5p.py'
-
+_base_ = ['../_base_/methods/guided_distillation_cityscapes.py', '../_base_/splits/cityscapes_30p.py']
 model = dict(teacher_checkpoint='work_dirs/supervised_cityscapes_30p')
-train_dataloader = dict(
-    dataset=dict(
-        labeled=dict(ann_file='annotations/semi/published@30.json'),
-        unlabeled=dict(
-            ann_file='annotations/semi/published@30-unlabeled.json'
-        ),
-    )
-)
-custom_hooks = [
-    dict(type='BurnInMeanTeacherHook', burn_in=35000, momentum=0.0004),
-    dict(type='RandomStateHook'),
-]
+train_dataloader = _base_.semi_split
+mean_teacher = dict(_base_.mean_teacher, burn_in=35000)
+custom_hooks = [mean_teacher, dict(type='RandomStateHook')]

@@ -15,7 +15,7 @@ model = dict(
     teacher_checkpoint='work_dirs/s4m_teacher_shapes_5p',
 )
 custom_hooks = [
-    dict(type='BurnInMeanTeacherHook', burn_in=500, momentum=0.02),
+    _base_.mean_teacher,
     dict(type='PseudoLabelRefineHook', draw_interval=200),
     dict(type='RandomStateHook'),
 ]

@@ -1,10 +1,2 @@
-# Labelled images only: the papers' baseline and Guided Distillation's teacher.
-_base_ = [
-    '../_base_/models/mask2former_r50.py',
-    '../_base_/datasets/cityscapes_instance.py',
-    '../_base_/schedules/cityscapes_90k.py',
-]
-
-train_dataloader = dict(
-    dataset=dict(ann_file='annotations/semi/published@5.json')
-)
+_base_ = ['../_base_/methods/supervised_cityscapes.py', '../_base_/splits/cityscapes_5p.py']
+train_dataloader = _base_.labeled_split

@@ -10,6 +10,16 @@ optim_wrapper = dict(
         norm_decay_mult=0.0,
         custom_keys={
             'backbone': dict(lr_mult=0.1),
+            # A transformer's: embeddings without decay; new layers learn as
+            # fast as the head.
+            'absolute_pos_embed': dict(lr_mult=0.1, decay_mult=0.0),
+            'relative_position_bias_table': dict(
+                lr_mult=0.1, decay_mult=0.0
+            ),
+            'backbone.vit.pos_embed': dict(lr_mult=0.1, decay_mult=0.0),
+            'backbone.vit.cls_token': dict(lr_mult=0.1, decay_mult=0.0),
+            'backbone.vit.reg_token': dict(lr_mult=0.1, decay_mult=0.0),
+            'backbone.convs': dict(lr_mult=1.0),
             'query_embed': dict(decay_mult=0.0),
             'query_feat': dict(decay_mult=0.0),
             'level_embed': dict(decay_mult=0.0),

@@ -59,3 +59,21 @@ def test_probabilities():
 def test_init__bad_value():
     with pytest.raises(ValueError, match='gray_prob'):
         StrongAugment(gray_prob=2)
+
+
+def test_cutout__rectangles_of_noise_at_their_rate():
+    """Nothing else is on: what differs was erased, and by how much."""
+    torch.manual_seed(0)
+    augment = StrongAugment(
+        jitter_prob=0, gray_prob=0, blur_prob=0, cutout=True
+    )
+    rgb = torch.full((400, 3, 32, 32), 100.0)
+    out = augment(rgb)
+    assert out.min() >= 0 and out.max() <= 255
+    erased = (out != 100).any(1).flatten(1).float().mean(1)
+    untouched = (erased == 0).float().mean().item()
+    # 0.3 * 0.5 * 0.7; four standard deviations of 400 draws.
+    assert untouched == pytest.approx(0.105, abs=0.06)
+    assert 0.02 < erased[erased > 0].min() and erased.max() < 0.6
+    plain = StrongAugment(jitter_prob=0, gray_prob=0, blur_prob=0)
+    torch.testing.assert_close(plain(rgb), rgb)

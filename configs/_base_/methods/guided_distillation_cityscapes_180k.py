@@ -1,0 +1,5 @@
+# With all labels and 20k more images: twice the iterations.
+_base_ = './guided_distillation_cityscapes.py'
+
+train_cfg = dict(max_iters=180000)
+param_scheduler = dict(end=180000)

@@ -1,0 +1,12 @@
+# 30 % of Cityscapes' labels; all images of the training set are unlabelled.
+labeled_split = dict(
+    dataset=dict(ann_file='annotations/semi/published@30.json')
+)
+semi_split = dict(
+    dataset=dict(
+        labeled=dict(ann_file='annotations/semi/published@30.json'),
+        unlabeled=dict(
+            ann_file='annotations/semi/published@30-unlabeled.json'
+        ),
+    )
+)

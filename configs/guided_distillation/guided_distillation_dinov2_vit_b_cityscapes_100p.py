@@ -1,0 +1,3 @@
+_base_ = ['./guided_distillation_cityscapes_100p.py', '../_base_/backbones/dinov2_vit_b.py']
+teacher = 'work_dirs/supervised_dinov2_vit_b_cityscapes_100p'
+model = dict(detector=_base_.backbone_cfg, teacher_checkpoint=teacher)

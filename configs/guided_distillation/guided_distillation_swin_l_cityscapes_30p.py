@@ -1,0 +1,3 @@
+_base_ = ['./guided_distillation_cityscapes_30p.py', '../_base_/backbones/swin_l.py']
+teacher = 'work_dirs/supervised_swin_l_cityscapes_30p'
+model = dict(detector=_base_.backbone_cfg, teacher_checkpoint=teacher)

@@ -1,0 +1,2 @@
+_base_ = ['./supervised_cityscapes_30p.py', '../_base_/backbones/dinov2_vit_b.py']
+model = _base_.backbone_cfg

@@ -1,0 +1,2 @@
+_base_ = ['./supervised_coco_1p.py', '../_base_/backbones/dinov2_vit_l.py']
+model = _base_.backbone_cfg

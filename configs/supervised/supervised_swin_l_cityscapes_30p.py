@@ -1,0 +1,2 @@
+_base_ = ['./supervised_cityscapes_30p.py', '../_base_/backbones/swin_l.py']
+model = _base_.backbone_cfg

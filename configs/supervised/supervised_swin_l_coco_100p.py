@@ -1,0 +1,2 @@
+_base_ = ['./supervised_coco_100p.py', '../_base_/backbones/swin_l.py']
+model = _base_.backbone_cfg
