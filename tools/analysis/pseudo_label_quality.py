@@ -86,7 +86,7 @@ def measure(
     Returns:
         tuple: figures and pictures, (H, 3 W, 3) BGR each.
     """
-    from s4m.models.pseudo_labels import upsample_masks
+    from s4m.models.pseudo_labels import at_full_size
 
     init_default_scope('mmdet')
     torch.manual_seed(seed)
@@ -120,13 +120,8 @@ def measure(
         padded = torch.zeros(1, 3, *canvas)
         padded += model.data_preprocessor.mean
         padded[..., : rgb.shape[2], : rgb.shape[3]] = rgb
-        outputs = model.teacher(
-            data['inputs'],
-            data['data_samples'],
-            mode=model.pseudo_labeler.forward_mode,
-        )
-        instances = model.pseudo_labeler(outputs, [sample])
-        teacher = upsample_masks(instances[0].mask_logits, canvas)
+        instances = model.get_pseudo_instances(padded, data['data_samples'])
+        teacher = at_full_size(instances[0], canvas)
         refined = teacher
         if model.refiner is not None:
             refined = model.refiner(padded, instances)[0].masks

@@ -18,16 +18,19 @@ class SegmentorOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     * ``norm_decay_mult`` also holds for the norms of a module that
       ``custom_keys`` names; MMEngine forgets them there, so that a
       ``backbone`` entry decays the backbone's norms.
-    * The frozen teacher is passed over, not reported parameter by parameter.
+    * The teacher and frozen modules are passed over, not reported parameter
+      by parameter.
     * Parameters with equal settings share a group, so that AdamW steps in a
-      few fused kernels instead of one group a parameter.
+      few fused kernels instead of one group a parameter. A parameter that two
+      modules share is in one group only.
     """
 
     def add_params(
         self, params: list[dict], module: nn.Module, prefix: str = '', **kwargs
     ) -> None:
         """Add the groups of one module and its children."""
-        if prefix == 'teacher':
+        frozen = not any(p.requires_grad for p in module.parameters())
+        if prefix == 'teacher' or frozen:
             return
         start = len(params)
         super().add_params(params, module, prefix=prefix, **kwargs)
@@ -43,6 +46,7 @@ class SegmentorOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 def _merge(params: list[dict], defaults: dict) -> list[dict]:
     """One group for each set of options, in order of appearance."""
     groups: dict[tuple, dict] = {}
+    seen: set[int] = set()
     for group in params:
         # lr_mult and decay_mult have done their work in lr and weight_decay.
         options = {
@@ -52,5 +56,8 @@ def _merge(params: list[dict], defaults: dict) -> list[dict]:
         }
         key = tuple(sorted(options.items()))
         merged = groups.setdefault(key, {'params': [], **options})
-        merged['params'] += group['params']
-    return list(groups.values())
+        # RTMDet's heads share convolutions: each trains once.
+        new = [p for p in group['params'] if id(p) not in seen]
+        seen.update(map(id, new))
+        merged['params'] += new
+    return [group for group in groups.values() if group['params']]

@@ -55,6 +55,19 @@ def test_evaluation__is_mmdets():
     assert torch.equal(out['inputs'], want['inputs'])
 
 
-def test_init__bgr_is_refused():
-    with pytest.raises(ValueError, match='bgr_to_rgb'):
-        SemiDataPreprocessor(MEAN, STD, bgr_to_rgb=False)
+def test_bgr_network__pixels_stay_rgb():
+    """RTMDet's networks see BGR, SAM and copy-paste see RGB all the same."""
+    image = torch.randint(256, (3, 32, 32), dtype=torch.uint8)
+    data = dict(inputs=[image], data_samples=[_sample(image)])
+    mean, std = MEAN[::-1], STD[::-1]
+    pre = SemiDataPreprocessor(mean, std, bgr_to_rgb=False)
+    branches = {k: dict(sup=v) for k, v in data.items()}
+    rgb = pre(branches, training=True)['inputs']['sup']
+    torch.testing.assert_close(rgb[0], image.flip(0).float())
+    want = DetDataPreprocessor(mean, std)(data)['inputs']
+    torch.testing.assert_close(pre.normalize(rgb), want, atol=1e-5, rtol=0)
+
+
+def test_init__rgb_files_are_refused():
+    with pytest.raises(ValueError, match='rgb_to_bgr'):
+        SemiDataPreprocessor(MEAN, STD, bgr_to_rgb=False, rgb_to_bgr=True)

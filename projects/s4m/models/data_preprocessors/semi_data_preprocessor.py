@@ -21,18 +21,23 @@ class SemiDataPreprocessor(DetDataPreprocessor):
     ``DetDataPreprocessor``.
 
     Takes the arguments of ``DetDataPreprocessor``; ``mean`` and ``std`` are
-    required, and images arrive as BGR (``bgr_to_rgb`` is True).
+    required. Images arrive as BGR, as MMDet reads them. ``bgr_to_rgb`` (True)
+    says what the network sees, as in MMDet; pixels of branches are RGB
+    whatever it says.
+
+    Raises:
+        ValueError: if ``rgb_to_bgr`` is given: nothing arrives as RGB.
     """
 
-    def __init__(self, mean, std, **kwargs) -> None:
-        kwargs.setdefault('bgr_to_rgb', True)
-        if not kwargs['bgr_to_rgb']:
-            raise ValueError('SemiDataPreprocessor works on RGB: bgr_to_rgb')
-        super().__init__(mean=mean, std=std, **kwargs)
+    def __init__(self, mean, std, bgr_to_rgb: bool = True, **kwargs) -> None:
+        if kwargs.get('rgb_to_bgr'):
+            raise ValueError('SemiDataPreprocessor reads BGR: no rgb_to_bgr')
+        super().__init__(mean=mean, std=std, bgr_to_rgb=bgr_to_rgb, **kwargs)
 
     def normalize(self, rgb: Tensor) -> Tensor:
-        """(rgb - mean) / std of (B, 3, H, W) pixels in 0..255."""
-        return (rgb - self.mean) / self.std
+        """Network inputs of (B, 3, H, W) RGB pixels in 0..255."""
+        pixels = rgb if self._channel_conversion else rgb.flip(1)
+        return (pixels - self.mean) / self.std
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """Batch every branch, or one batch in evaluation.
@@ -59,6 +64,8 @@ class SemiDataPreprocessor(DetDataPreprocessor):
                 training,
             )
             # MMDet pads after normalising, with 0: that is the mean pixel.
-            inputs[branch] = batch['inputs'] * self.std + self.mean
+            pixels = batch['inputs'] * self.std + self.mean
+            rgb = pixels if self._channel_conversion else pixels.flip(1)
+            inputs[branch] = rgb
             data_samples[branch] = batch['data_samples']
         return dict(inputs=inputs, data_samples=data_samples)

@@ -1,4 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
+from .distill_detectors import (
+    DistillCondInst,
+    DistillMaskFormer,
+    DistillMaskRCNN,
+    DistillQueryInst,
+    DistillRTMDet,
+    DistillSOLOv2,
+)
 from .distill_mask2former import (
     DistillMask2Former,
     StructuralDistillMixin,
@@ -12,7 +20,13 @@ from .semi_instance_segmentor import (
 )
 
 __all__ = [
+    'DistillCondInst',
     'DistillMask2Former',
+    'DistillMaskFormer',
+    'DistillMaskRCNN',
+    'DistillQueryInst',
+    'DistillRTMDet',
+    'DistillSOLOv2',
     'SemiInstanceSegmentor',
     'StructuralDistillMixin',
     'find_checkpoint',

@@ -7,16 +7,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from mmdet.models.detectors import SemiBaseDetector
 from mmdet.models.utils import rename_loss_dict, reweight_loss_dict
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
+from mmdet.structures.mask import BitmapMasks
 from mmdet.utils import ConfigType, InstanceList, OptConfigType
 from mmengine.logging import print_log
 from mmengine.runner import CheckpointLoader
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
+
+from ..dense_heads import DistillMask2FormerHead
+from ..pseudo_labels import at_full_size, masks_to_boxes, nearest_masks
 
 _ON_STUDENT = dict(
     predict_on='student', forward_on='student', extract_feat_on='student'
@@ -29,7 +32,9 @@ class SemiInstanceSegmentor(SemiBaseDetector):
 
     The parts do the maths; :meth:`loss` is the order in which they run.
     Guided Distillation has a labeller and strong augmentation, S4M adds the
-    refiner and copy-paste.
+    refiner and copy-paste. Works around any MMDet instance segmenter: with
+    the ``QueryPseudoLabeler`` for the MaskFormer family, with the
+    ``PredictionPseudoLabeler`` for all of them.
 
     Args:
         detector (dict): Config of teacher and student.
@@ -76,6 +81,12 @@ class SemiInstanceSegmentor(SemiBaseDetector):
         self.refiner = _build(refiner)
         self.copy_paste = _build(copy_paste)
         self.strong_augment = _build(strong_augment)
+        #: Whether the student's head takes masks as tensors at their own
+        #: size; other detectors get boxes and MMDet's ``BitmapMasks``.
+        self.takes_mask_tensors = isinstance(
+            getattr(self.student, 'panoptic_head', None),
+            DistillMask2FormerHead,
+        )
         self.teacher_checkpoint = teacher_checkpoint
         self.sup_weight = float(self.semi_train_cfg.get('sup_weight', 1.0))
         #: Switched by the mean-teacher hook; 0 skips the unlabelled images.
@@ -137,9 +148,14 @@ class SemiInstanceSegmentor(SemiBaseDetector):
 
         student_samples = samples['unsup_student']
         for sample, item in zip(student_samples, instances, strict=True):
-            sample.gt_instances = InstanceData(
-                labels=item.labels, masks=_nearest(item.masks, mask_size)
-            )
+            if self.takes_mask_tensors:
+                sample.gt_instances = InstanceData(
+                    labels=item.labels,
+                    masks=nearest_masks(item.masks, mask_size),
+                )
+            else:
+                size = tuple(images.shape[-2:])
+                sample.gt_instances = detector_targets(item, size)
         losses.update(
             self.loss_by_pseudo_instances(normalize(images), student_samples)
         )
@@ -171,10 +187,10 @@ class SemiInstanceSegmentor(SemiBaseDetector):
         self, rgb: Tensor, batch_data_samples: SampleList
     ) -> InstanceList:
         """Teacher's pseudo-labels of (B, 3, H, W) pixels."""
-        outputs = self.teacher(
+        outputs = self.pseudo_labeler.run_teacher(
+            self.teacher,
             self.data_preprocessor.normalize(rgb),
             batch_data_samples,
-            mode=self.pseudo_labeler.forward_mode,
         )
         return self.pseudo_labeler(outputs, batch_data_samples)
 
@@ -215,15 +231,28 @@ def _mean_count(instances: InstanceList, like: Tensor) -> Tensor:
     return like.new_tensor(sum(len(i) for i in instances) / len(instances))
 
 
-def _nearest(masks: Tensor, size: tuple[int, int]) -> Tensor:
-    """(n, H, W) bool masks at another size."""
-    if tuple(masks.shape[-2:]) == size:
-        return masks
-    if len(masks) == 0:
-        return masks.new_zeros((0, *size))
-    return F.interpolate(masks[:, None].byte(), size, mode='nearest')[
-        :, 0
-    ].bool()
+def detector_targets(
+    item: InstanceData, size: tuple[int, int]
+) -> InstanceData:
+    """Pseudo-labels as any MMDet detector takes its ground truth.
+
+    Args:
+        item (InstanceData): pseudo-labels.
+        size (tuple[int, int]): (H, W) of the padded images.
+
+    Returns:
+        InstanceData: ``labels``, ``bboxes`` around the masks, and ``masks``
+        as ``BitmapMasks``, which live on the host: MMDet's class. Masks
+        without a pixel are left out, they have no box.
+    """
+    masks = at_full_size(item, size)
+    kept = masks.flatten(1).any(1)
+    masks = masks[kept]
+    return InstanceData(
+        labels=item.labels[kept],
+        bboxes=masks_to_boxes(masks),
+        masks=BitmapMasks(masks.byte().cpu().numpy(), *size),
+    )
 
 
 # ------------------------------------------------------------- checkpoints

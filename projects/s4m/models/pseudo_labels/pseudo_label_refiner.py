@@ -10,6 +10,7 @@ from mmdet.utils import InstanceList
 from torch import Tensor, nn
 
 from ..segmenters import attach_segmenter, best_mask
+from .mask_ops import upsample_masks
 
 _SAMPLINGS = ('softmax', 'in_mask')
 
@@ -128,7 +129,8 @@ class PseudoLabelRefiner(nn.Module):
         Args:
             rgb (Tensor): (B, 3, H, W) teacher's view, RGB in 0..255.
             instances (list[InstanceData]): with ``mask_logits`` (n, h, w)
-                that cover the same canvas.
+                that cover the same canvas, and the teacher's ``masks`` at
+                (h, w) or already at (H, W).
 
         Returns:
             list[InstanceData]: the same objects, with ``masks`` (n, H, W)
@@ -150,6 +152,12 @@ class PseudoLabelRefiner(nn.Module):
         masks, refine_iou, refined = self._refine(
             rgb, mask_logits, image_ids, canvas
         )
+        own = torch.cat([item.masks for item in instances])
+        if tuple(own.shape[-2:]) != canvas:
+            own = upsample_masks(mask_logits[~refined], canvas)
+        else:
+            own = own[~refined]
+        masks[~refined] = own
         for item, *fields in zip(
             instances,
             masks.split(counts),
@@ -192,26 +200,4 @@ class PseudoLabelRefiner(nn.Module):
         refine_iou = mask_iou(seen, mask_logits > 0)
         refined = promptable & (refine_iou >= self.min_iou)
         refined &= predicted_iou >= self.min_predicted_iou
-        masks[~refined] = upsample_masks(mask_logits[~refined], canvas)
         return masks, refine_iou, refined
-
-
-def upsample_masks(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear (N, H, W) binary masks of (N, h, w) logits.
-
-    In pieces: only bool masks exist for all N at full resolution.
-    """
-    if len(logits) == 0:
-        return logits.new_zeros((0, *size), dtype=torch.bool)
-    return torch.cat(
-        [
-            F.interpolate(
-                part[:, None].float(),
-                size,
-                mode='bilinear',
-                align_corners=False,
-            )[:, 0]
-            > 0
-            for part in logits.split(32)
-        ]
-    )

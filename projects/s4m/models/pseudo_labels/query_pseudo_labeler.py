@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import torch
+from mmdet.models.detectors import BaseDetector
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
 from mmdet.utils import InstanceList
@@ -29,9 +30,6 @@ class QueryPseudoLabeler(nn.Module):
         ValueError: if ``cls_thr`` is outside 0..1 or ``size_thr`` negative.
     """
 
-    #: What the detector is asked for: raw logits of all decoder layers.
-    forward_mode = 'tensor'
-
     def __init__(self, cls_thr: float = 0.7, size_thr: float = 5.0) -> None:
         super().__init__()
         if not 0 <= cls_thr <= 1:
@@ -40,6 +38,16 @@ class QueryPseudoLabeler(nn.Module):
             raise ValueError(f'size_thr must be >= 0, got {size_thr}')
         self.cls_thr = cls_thr
         self.size_thr = size_thr
+
+    @torch.no_grad()
+    def run_teacher(
+        self,
+        teacher: BaseDetector,
+        batch_inputs: Tensor,
+        batch_data_samples: SampleList,
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Raw logits of all decoder layers."""
+        return teacher(batch_inputs, batch_data_samples, mode='tensor')
 
     @torch.no_grad()
     def forward(

@@ -9,7 +9,7 @@ from mmdet.utils import InstanceList
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from .pseudo_label_refiner import upsample_masks
+from .mask_ops import at_full_size, occupied_range
 
 _MODES = ('static', 'dynamic')
 
@@ -91,7 +91,7 @@ class RefinedCopyPaste(nn.Module):
             (n, ) bool. Inputs are not changed.
         """
         size = tuple(rgb.shape[-2:])
-        instances = [_at_full_size(item, size) for item in instances]
+        instances = [_before_pasting(item, size) for item in instances]
         batch = len(instances)
         if batch < 2:
             return rgb, instances
@@ -178,10 +178,8 @@ class RefinedCopyPaste(nn.Module):
         scale.uniform_(*self.scale_range)
         for axis in (1, 2):
             length = masks.shape[axis]
-            occupied = masks.any(dim=3 - axis)
             position = torch.arange(length, device=masks.device)
-            first = occupied.int().argmax(1, keepdim=True)
-            last = length - occupied.flip(1).int().argmax(1, keepdim=True)
+            first, last = occupied_range(masks.any(dim=3 - axis))
             extent = last - first
             new = (extent * scale).round().clamp(min=1)
             # Anywhere it fits; a larger one is cropped at random.
@@ -205,12 +203,12 @@ def _gather_masks(masks: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
     return seen & (y >= 0) & (x >= 0)
 
 
-def _at_full_size(item: InstanceData, size: tuple[int, int]) -> InstanceData:
-    """Labels, scores and bool masks at image resolution."""
-    masks = item.masks
-    if tuple(masks.shape[-2:]) != size:
-        masks = upsample_masks(item.mask_logits, size)
+def _before_pasting(item: InstanceData, size: tuple[int, int]) -> InstanceData:
+    """Labels, scores and bool masks at image resolution, nothing pasted."""
     pasted = torch.zeros_like(item.labels, dtype=torch.bool)
     return InstanceData(
-        labels=item.labels, scores=item.scores, masks=masks, pasted=pasted
+        labels=item.labels,
+        scores=item.scores,
+        masks=at_full_size(item, size),
+        pasted=pasted,
     )

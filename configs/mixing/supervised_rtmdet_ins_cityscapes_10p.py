@@ -1,0 +1,8 @@
+# RTMDet-Ins on the labelled images, the teacher of guided_distillation_rtmdet_ins.
+_base_ = [
+    '../_base_/models/rtmdet_ins_s.py',
+    '../_base_/datasets/cityscapes_instance.py',
+    '../_base_/schedules/cityscapes_90k.py',
+    '../_base_/splits/cityscapes_10p.py',
+]
+train_dataloader = _base_.labeled_split

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pseudo-labels from the predictions of any instance segmenter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from mmdet.models.detectors import BaseDetector
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample, SampleList
+from mmdet.utils import InstanceList
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+# Of the soft masks that stand for logits, as the query-based segmenters have.
+_STRIDE = 4
+_EPS = 1e-4
+
+
+@MODELS.register_module()
+class PredictionPseudoLabeler(nn.Module):
+    """Hard pseudo-labels from ``predict()`` of any MMDet instance segmenter.
+
+    A prediction is kept if its score exceeds ``score_thr`` and its mask has
+    more than ``size_thr`` pixels. Scores, suppression of overlaps and the
+    binarisation of masks are the detector's own (its ``test_cfg``).
+
+    Args:
+        score_thr (float | Sequence[float]): Least score, of all classes or of
+            each.
+        size_thr (float): Least area of a mask in pixels of the image.
+
+    Raises:
+        ValueError: if a threshold is out of range.
+    """
+
+    def __init__(
+        self, score_thr: float | Sequence[float] = 0.5, size_thr: float = 80.0
+    ) -> None:
+        super().__init__()
+        one = isinstance(score_thr, int | float)
+        values = [float(score_thr)] if one else [float(v) for v in score_thr]
+        if not values or not all(0 <= v <= 1 for v in values):
+            raise ValueError(f'score_thr must be in 0..1, got {score_thr}')
+        if size_thr < 0:
+            raise ValueError(f'size_thr must be >= 0, got {size_thr}')
+        self.size_thr = size_thr
+        thresholds = torch.tensor(values)
+        self.register_buffer('score_thr', thresholds, persistent=False)
+
+    @torch.no_grad()
+    def run_teacher(
+        self,
+        teacher: BaseDetector,
+        batch_inputs: Tensor,
+        batch_data_samples: SampleList,
+    ) -> SampleList:
+        """Predictions on the augmented view itself.
+
+        Detectors rescale masks to ``ori_shape``, some of them always, others
+        by ``scale_factor``, which know nothing of the crop: the view is
+        passed as an original image.
+        """
+        views = [
+            DetDataSample(
+                metainfo=dict(
+                    sample.metainfo,
+                    ori_shape=sample.img_shape[:2],
+                    scale_factor=(1.0, 1.0),
+                )
+            )
+            for sample in batch_data_samples
+        ]
+        return teacher.predict(batch_inputs, views, rescale=True)
+
+    @torch.no_grad()
+    def forward(
+        self, outputs: SampleList, batch_data_samples: SampleList
+    ) -> InstanceList:
+        """Select pseudo-labels.
+
+        Args:
+            outputs (list[DetDataSample]): with ``pred_instances``: ``labels``
+                and ``scores`` (n, ), ``masks`` (n, h, w) bool of the valid
+                part of the view.
+            batch_data_samples (list[DetDataSample]): with
+                ``batch_input_shape`` (H, W).
+
+        Returns:
+            list[InstanceData]: ``labels``, ``scores``, ``masks`` (n, H, W)
+            bool on the padded view, and ``mask_logits`` (n, H / 4, W / 4) of
+            the share of a cell that the mask covers.
+
+        Raises:
+            ValueError: if ``score_thr`` has not one value for each class.
+        """
+        return [
+            self._select(output.pred_instances, sample.batch_input_shape)
+            for output, sample in zip(outputs, batch_data_samples, strict=True)
+        ]
+
+    def _select(
+        self, pred: InstanceData, canvas: tuple[int, int]
+    ) -> InstanceData:
+        thresholds = self.score_thr
+        if len(thresholds) > 1:
+            if len(pred) and int(pred.labels.max()) >= len(thresholds):
+                raise ValueError(
+                    f'score_thr has {len(thresholds)} values, but there is a '
+                    f'class {int(pred.labels.max())}'
+                )
+            thresholds = thresholds[pred.labels]
+        masks = pred.masks.bool()
+        area = masks.sum((1, 2), dtype=torch.int32)
+        kept = (pred.scores > thresholds) & (area > self.size_thr)
+        masks = masks[kept]
+        height, width = masks.shape[-2:]
+        masks = F.pad(masks, (0, canvas[1] - width, 0, canvas[0] - height))
+        share = F.avg_pool2d(masks[:, None].float(), _STRIDE, ceil_mode=True)[
+            :, 0
+        ]
+        return InstanceData(
+            labels=pred.labels[kept],
+            scores=pred.scores[kept],
+            masks=masks,
+            mask_logits=share.clamp(_EPS, 1 - _EPS).logit(),
+        )
