@@ -110,7 +110,6 @@ def main() -> None:
     if is_main_process():
         print_table(results)
         if args.json:
-            args.json.parent.mkdir(parents=True, exist_ok=True)
             write_json(args.json, results, indent=2)
 
 

@@ -131,11 +131,28 @@ class PhaseTimer(Hook):
                 self.times[phase].append(1000 * seconds)
 
 
+class MemoryWatch(Hook):
+    """Resident memory every 50 iterations, freed pages returned first."""
+
+    def __init__(self) -> None:
+        self.resident: list[float] = []
+
+    def after_train_iter(
+        self, runner, batch_idx, data_batch=None, outputs=None
+    ) -> None:
+        """Collect, trim and look."""
+        if self.every_n_train_iters(runner, 50):
+            gc.collect()
+            ctypes.CDLL(None).malloc_trim(0)
+            self.resident.append(round(resident_mib(), 1))
+
+
 def benchmark(cfg: Config, iters: int, warmup: int = 3) -> dict:
     """Train for some iterations and time the phases.
 
     Returns:
-        dict: ``phases`` (median ms and share of the step), ``peak_mib``.
+        dict: ``phases`` (median ms and share of the step), ``peak_mib`` and
+        ``resident_mib`` after every 50 iterations.
     """
     timer = PhaseTimer(warmup)
     with tempfile.TemporaryDirectory() as folder:
@@ -152,6 +169,8 @@ def benchmark(cfg: Config, iters: int, warmup: int = 3) -> dict:
             cfg.model.pseudo_labeler.cls_thr = 0.0
         runner = Runner.from_cfg(cfg)
         runner.register_hook(timer, priority='VERY_HIGH')
+        memory = MemoryWatch()
+        runner.register_hook(memory, priority='VERY_LOW')
         runner.train()
     whole = statistics.median(timer.times.pop('whole step'))
     phases = {
@@ -166,7 +185,11 @@ def benchmark(cfg: Config, iters: int, warmup: int = 3) -> dict:
         ms=round(whole - known, 1), share=round(100 - 100 * known / whole, 1)
     )
     phases['whole step'] = dict(ms=round(whole, 1), share=100.0)
-    return dict(phases=phases, peak_mib=round(peak_memory_mib()))
+    return dict(
+        phases=phases,
+        peak_mib=round(peak_memory_mib()),
+        resident_mib=memory.resident,
+    )
 
 
 # -------------------------------------------------------------- comparisons
@@ -531,6 +554,8 @@ def print_phases(result: dict) -> None:
     for name, row in result['phases'].items():
         print(f'| {name} | {row["ms"]} | {row["share"]} |')
     print(f'peak memory {result["peak_mib"]} MiB')
+    if result['resident_mib']:
+        print(f'resident MiB every 50 iterations: {result["resident_mib"]}')
 
 
 def main() -> None:

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The chain of stages, what it skips and what it says."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import run_experiment
+import torch
+
+
+@pytest.fixture
+def calls(tmp_path, monkeypatch):
+    """Commands instead of runs; training and testing leave their files."""
+    (tmp_path / 'configs').symlink_to(run_experiment.ROOT / 'configs')
+    monkeypatch.setattr(run_experiment, 'ROOT', tmp_path)
+    made: list[list[str]] = []
+
+    def fake(command, cwd):
+        made.append(command)
+        work_dir = Path(command[command.index('--work-dir') + 1])
+        if 'train' in command[1]:
+            work_dir.mkdir(parents=True)
+            torch.save({}, work_dir / 'iter_6.pth')
+            last = work_dir / 'last_checkpoint'
+            last.write_text(str(work_dir / 'iter_6.pth'))
+        else:
+            net = {'cityscapes/mAP': 0.25, 'coco/segm_mAP': 0.5}
+            both = '--model' in command
+            names = ('teacher', 'student') if both else ('model',)
+            target = Path(command[command.index('--json') + 1])
+            target.write_text(json.dumps({n: net for n in names}))
+        return 0
+
+    monkeypatch.setattr(run_experiment.subprocess, 'call', fake)
+    return made
+
+
+def _run(monkeypatch, *args: str) -> None:
+    options = ('--cfg-options', 'train_cfg.max_iters=6')
+    command = ['run_experiment.py', *args, *options]
+    monkeypatch.setattr(sys, 'argv', command)
+    run_experiment.main()
+
+
+def test_chain__teacher_student_tests_and_table(calls, monkeypatch, capsys):
+    _run(monkeypatch, 's4m', 'shapes', '5', '1', '--amp')
+    what = [(c[1], Path(c[2]).stem) for c in calls]
+    assert what == [
+        ('tools/train.py', 's4m_teacher_shapes_5p'),
+        ('tools/test.py', 's4m_teacher_shapes_5p'),
+        ('tools/train.py', 's4m_shapes_5p'),
+        ('tools/test.py', 's4m_shapes_5p'),
+    ]
+    assert all('train_cfg.max_iters=6' in c for c in calls)
+    assert '--resume' in calls[0] and '--amp' in calls[0]
+    assert calls[3][calls[3].index('--model') + 1] == 'both'
+    out = capsys.readouterr().out
+    assert 's4m_shapes_5p (student)' in out and '25.00' in out
+
+    calls.clear()
+    _run(monkeypatch, 's4m', 'shapes', '5', '1')
+    assert calls == []
+    assert '25.00' in capsys.readouterr().out
+
+
+def test_chain__several_gpus_and_backbone(calls, monkeypatch):
+    _run(
+        monkeypatch,
+        *('guided_distillation', 'cityscapes', '10', '4'),
+        *('--backbone', 'swin_l'),
+    )
+    assert [c[1] for c in calls] == [
+        'tools/dist_train.sh',
+        'tools/dist_test.sh',
+    ] * 2
+    assert [c[3] for c in calls[::2]] == ['4', '4']
+    assert Path(calls[0][2]).stem == 'supervised_swin_l_cityscapes_10p'
+    # tools/dist_test.sh CONFIG CHECKPOINT GPUS
+    assert calls[1][4] == '4'
+
+
+def test_chain__stops_where_a_stage_fails(calls, monkeypatch):
+    monkeypatch.setattr(run_experiment.subprocess, 'call', lambda *_, **__: 3)
+    with pytest.raises(SystemExit) as e:
+        _run(monkeypatch, 's4m', 'shapes', '5', '1')
+    assert e.value.code == 3
+
+
+def test_unknown_row__names_those_that_are(calls, monkeypatch):
+    with pytest.raises(SystemExit, match=r'no config s4m_cityscapes_7p\.py'):
+        _run(monkeypatch, 's4m', 'cityscapes', '7', '4')
+    assert calls == []

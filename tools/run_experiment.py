@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One row of the matrix: teacher, then student, then the AP of both.
+
+    tools/run_experiment.sh s4m cityscapes 10 4
+    tools/run_experiment.sh guided_distillation coco 5 8 --backbone swin_l
+
+A stage whose last checkpoint is there is not trained again, one that was
+stopped is resumed, and a checkpoint that was tested is not tested again. The
+teacher of a config is what its ``teacher_checkpoint`` names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from mmengine.config import Config
+from s4m.models.detectors import find_checkpoint
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def find_config(name: str) -> Path:
+    """The config of a name.
+
+    Raises:
+        FileNotFoundError: with names that are near.
+    """
+    configs = {
+        p.stem: p
+        for p in sorted((ROOT / 'configs').rglob('*.py'))
+        if '_base_' not in p.parts
+    }
+    if name not in configs:
+        start = name.rsplit('_', 1)[0]
+        near = [n for n in configs if n.startswith(start)]
+        near = near or [n for n in configs if n.startswith(name.split('_')[0])]
+        raise FileNotFoundError(
+            f'There is no config {name}.py; there are '
+            f'{", ".join(near) or "those of configs/README.md"}.'
+        )
+    return configs[name]
+
+
+def stages(name: str) -> list[Path]:
+    """Configs in the order in which they train; the last is ``name``."""
+    config = find_config(name)
+    teacher = Config.fromfile(config).model.get('teacher_checkpoint')
+    before = [] if teacher is None else stages(Path(teacher).name)
+    return [*before, config]
+
+
+def call(command: list[str]) -> None:
+    """Run a command in the project's folder, or stop with its status."""
+    print('+ ' + ' '.join(command), flush=True)
+    status = subprocess.call(command, cwd=ROOT)
+    if status:
+        raise SystemExit(status)
+
+
+def train(config: Path, args: argparse.Namespace) -> Path:
+    """Train a stage unless its last checkpoint is there.
+
+    Returns:
+        Path: its work directory.
+    """
+    cfg = Config.fromfile(config)
+    cfg.merge_from_dict(dict(o.split('=', 1) for o in args.cfg_options))
+    work_dir = ROOT / 'work_dirs' / config.stem
+    last = work_dir / f'iter_{cfg.train_cfg.max_iters}.pth'
+    if last.is_file():
+        print(f'{config.stem}: trained ({last.relative_to(ROOT)})')
+        return work_dir
+    options = ['--resume', '--work-dir', str(work_dir)]
+    if args.amp is not None:
+        options += ['--amp', args.amp]
+    if args.auto_scale_lr:
+        options.append('--auto-scale-lr')
+    call(launch('train', [str(config)], options, args))
+    return work_dir
+
+
+def test(config: Path, work_dir: Path, args: argparse.Namespace) -> dict:
+    """Metrics of a stage's best checkpoint, else its last, kept in a file."""
+    checkpoint = find_checkpoint(str(work_dir))
+    target = work_dir / f'test_{checkpoint.stem}.json'
+    if not target.is_file():
+        options = ['--json', str(target), '--work-dir', str(work_dir)]
+        if 'detector' in Config.fromfile(config).model:
+            options += ['--model', 'both']
+        where = [str(config), str(checkpoint)]
+        call(launch('test', where, options, args))
+    return json.loads(target.read_text())
+
+
+def launch(
+    tool: str, what: list[str], options: list[str], args: argparse.Namespace
+) -> list[str]:
+    """Command of tools/train.py or test.py on one or several GPUs."""
+    if args.cfg_options:
+        options = [*options, '--cfg-options', *args.cfg_options]
+    if args.gpus > 1:
+        script = f'tools/dist_{tool}.sh'
+        return ['bash', script, *what, str(args.gpus), *options]
+    return [sys.executable, f'tools/{tool}.py', *what, *options]
+
+
+def table(results: dict[str, dict]) -> str:
+    """Metrics x 100, a row a network."""
+    rows = {
+        f'{stage} ({network})' if network != 'model' else stage: metrics
+        for stage, networks in results.items()
+        for network, metrics in networks.items()
+    }
+    names = [k for k in next(iter(rows.values())) if 'mAP' in k or '@50' in k]
+    width = max(map(len, rows)) + 2
+    lines = [f'{"x 100":{width}}' + ''.join(f'{n:>20}' for n in names)]
+    for row, metrics in rows.items():
+        cells = (f'{100 * metrics[n]:>20.2f}' for n in names)
+        lines.append(f'{row:{width}}' + ''.join(cells))
+    return '\n'.join(lines)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('method', help='s4m, guided_distillation ...')
+    parser.add_argument('dataset', help='cityscapes, coco, shapes ...')
+    parser.add_argument('percent', type=int)
+    parser.add_argument('gpus', type=int)
+    parser.add_argument('--backbone', help='of the name, if not R50')
+    parser.add_argument('--amp', nargs='?', const='bf16')
+    parser.add_argument('--auto-scale-lr', action='store_true')
+    parser.add_argument(
+        '--cfg-options', nargs='+', default=[], help='for all stages'
+    )
+    args = parser.parse_args()
+    parts = [args.method, args.backbone, args.dataset, f'{args.percent}p']
+    results = {}
+    try:
+        for config in stages('_'.join(p for p in parts if p)):
+            work_dir = train(config, args)
+            results[config.stem] = test(config, work_dir, args)
+    except FileNotFoundError as e:
+        raise SystemExit(str(e)) from e
+    print('\n' + table(results))
+
+
+if __name__ == '__main__':
+    main()
