@@ -6,13 +6,15 @@ from __future__ import annotations
 import json
 import time
 
+import numpy as np
 import pytest
 import runs
 import shapes_table
 import torch
 from benchmark_step import COMPARISONS, added_memory_mib, benchmark
 from conftest import ROOT
-from pseudo_label_quality import best_overlap, measure
+from mmengine.structures import InstanceData
+from pseudo_label_quality import Comparison, best_overlap, measure
 from shapes_table import TABLES, Results, table, write_between
 
 
@@ -141,6 +143,38 @@ def test_best_overlap__hand_computed():
     assert iou.tolist() == [0, 0, 0] and index.tolist() == [-1, -1, -1]
 
 
+def test_comparison__oracles_hand_computed():
+    """Two objects; one label has the wrong class, one a poor mask."""
+    objects = torch.zeros(2, 20, 40, dtype=torch.bool)
+    objects[0, 2:12, 2:12] = objects[1, 2:12, 22:32] = True
+    teacher = objects.clone()
+    teacher[1, 2:12, 27:] = False  # half of it: IoU 0.5
+    refined = objects.clone()
+    refined[1, 2:12, 30:] = False  # IoU 0.8
+    item = InstanceData(
+        labels=torch.tensor([1, 1]), scores=torch.tensor([0.9, 0.8])
+    )
+    comparison = Comparison(('a', 'b'))
+    crowds = np.zeros((0, 20, 40))
+    labels = torch.tensor([0, 1])
+    comparison.add(item, teacher, refined, labels, objects, crowds)
+    figures = comparison.figures()
+    assert figures['class_accuracy'] == 50
+    assert figures['teacher_mask_iou'] == 75
+    assert figures['refined_mask_iou'] == 90
+    # Rows: objects of a and b, nothing; columns: labels a and b.
+    assert figures['confusion'] == [[0, 1], [0, 1], [0, 0]]
+    assert figures['per_class']['a']['class_accuracy'] == 0
+    ap = figures['mask_ap']
+    # Class a is never found; b's best label is wrong, so its precision is
+    # one half at each IoU that its mask reaches: 7 of 10 after refinement.
+    assert ap['teacher_classes_true_masks'] == pytest.approx(25, abs=0.1)
+    assert ap['teacher_classes_refined_masks'] == pytest.approx(17.5, abs=0.1)
+    assert ap['teacher_classes_teacher_masks'] == pytest.approx(2.5, abs=0.1)
+    # With the right classes a is perfect and b reaches 7 of 10.
+    assert ap['true_classes_refined_masks'] == pytest.approx(85, abs=0.1)
+
+
 def test_quality__labelled_images_are_left_out(
     shapes_config, shapes_root, tmp_path
 ):
@@ -159,4 +193,5 @@ def test_quality__labelled_images_are_left_out(
     assert figures['images'] == 12 - len(labeled['images'])
     assert figures['pseudo_labels'] > 0
     assert 0 <= figures['refined_mask_iou'] <= 100
+    assert all(v >= 0 for v in figures['mask_ap'].values())
     assert all(p.shape == (64, 3 * 128, 3) for p in pictures)

@@ -8,27 +8,39 @@ instancesonly_filtered_gtFine_train.json --out work_dirs/quality
 takes the teacher that the config starts from, makes pseudo-labels of the
 unlabelled images, refines them, and compares both versions of the same
 pseudo-labels with the ground truth, each mask with the object that it
-overlaps best. Labelled images are left out. Draws a grid of
-teacher | refined | ground truth.
+overlaps best, in all and by class, as S4M's motivating figure. Their mask AP
+is also taken with the objects' masks instead of their own, and with the
+objects' classes: what limits them, masks or classes? Labelled images are left
+out. Writes ``quality.json``, a grid of teacher | refined | ground truth, and
+the confusion of the classes.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
 import sys
 from pathlib import Path
 
 import cv2
+import matplotlib
 import numpy as np
 import torch
 from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from pycocotools import mask as mask_utils
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 from rich.progress import track
 
 sys.path.append(str(Path(__file__).parents[1]))
 from whole_files import write_json
+
+matplotlib.use('Agg')
+from matplotlib import pyplot as plt
 
 
 def best_overlap(
@@ -103,8 +115,14 @@ def measure(
         test_mode=True,
         pipeline=cfg.test_dataloader.dataset.pipeline,
     )
+    # MMDet's test pipelines load the truth after resizing the image alone.
+    steps = truth_cfg['pipeline']
+    loading = [s for s in steps if s['type'].startswith('Load')]
+    others = [s for s in steps if not s['type'].startswith('Load')]
+    truth_cfg['pipeline'] = [*loading, *others]
     dataset = DATASETS.build(truth_cfg)
-    rows = []
+    classes = dataset.metainfo['classes']
+    table = Comparison(classes)
     pictures = []
     num = min(len(dataset), limit or len(dataset))
     for n in track(range(num), 'pseudo-labels'):
@@ -130,12 +148,8 @@ def measure(
         if len(gt):
             masks = gt.masks.to_tensor(torch.bool, 'cpu')
             objects[:, : masks.shape[1], : masks.shape[2]] = masks
-        before, index = best_overlap(teacher, objects)
-        after, _ = best_overlap(refined, objects)
-        right = torch.zeros(len(index), dtype=torch.bool)
-        hit = index >= 0
-        right[hit] = gt.labels[index[hit]] == instances[0].labels[hit]
-        rows.append((before, after, right))
+        crowds = sample.ignored_instances.masks.masks
+        table.add(instances[0], teacher, refined, gt.labels, objects, crowds)
         if len(pictures) < num_pictures and len(teacher) > 1:
             pictures.append(
                 np.concatenate(
@@ -146,18 +160,176 @@ def measure(
                     axis=1,
                 )
             )
-    before, after, right = (torch.cat(c) for c in zip(*rows, strict=True))
-    if len(before) == 0:
-        return dict(images=len(rows), pseudo_labels=0), pictures
-    figures = dict(
-        images=len(rows),
-        pseudo_labels=len(before),
-        per_image=round(len(before) / len(rows), 2),
-        class_accuracy=round(100 * right.float().mean().item(), 1),
-        teacher_mask_iou=round(100 * before.mean().item(), 1),
-        refined_mask_iou=round(100 * after.mean().item(), 1),
+    return table.figures(), pictures
+
+
+class Comparison:
+    """Pseudo-labels beside the objects that they overlap best.
+
+    Args:
+        classes (Sequence[str]): Names.
+    """
+
+    #: Whose classes and whose masks the mask AP is taken with.
+    VARIANTS = (
+        'teacher_classes_teacher_masks',
+        'teacher_classes_refined_masks',
+        'teacher_classes_true_masks',
+        'true_classes_refined_masks',
     )
-    return figures, pictures
+
+    def __init__(self, classes) -> None:
+        self.classes = tuple(classes)
+        self.rows: list[tuple[torch.Tensor, ...]] = []
+        self.images: list[dict] = []
+        self.truth: list[dict] = []
+        self.found: dict[str, list[dict]] = {v: [] for v in self.VARIANTS}
+
+    def add(self, item, teacher, refined, labels, objects, crowds) -> None:
+        """One image.
+
+        Args:
+            item (InstanceData): with ``labels`` and ``scores`` (n, ).
+            teacher, refined (Tensor): (n, H, W) bool.
+            labels (Tensor): (m, ) of the objects.
+            objects (Tensor): (m, H, W) bool.
+            crowds (ndarray): (k, h, w) of groups, which count nowhere.
+        """
+        image = len(self.images)
+        height, width = objects.shape[1:]
+        self.images.append(dict(id=image, height=height, width=width))
+        before, index = best_overlap(teacher, objects)
+        after, _ = best_overlap(refined, objects)
+        hit = index >= 0
+        own = torch.full_like(index, -1)
+        own[hit] = labels[index[hit]]
+        self.rows.append((before, after, item.labels, own))
+
+        for label, mask in zip(labels.tolist(), objects, strict=True):
+            self.truth.append(_annotation(image, label, mask.numpy()))
+        for mask in crowds:
+            for label in range(len(self.classes)):
+                group = np.zeros(objects.shape[1:], np.uint8)
+                group[: mask.shape[0], : mask.shape[1]] = mask
+                entry = _annotation(image, label, group)
+                self.truth.append(dict(entry, iscrowd=1))
+        true_masks, true_classes = refined.clone(), item.labels.clone()
+        true_masks[hit] = objects[index[hit]]
+        true_classes[hit] = own[hit]
+        choices = (
+            (item.labels, teacher),
+            (item.labels, refined),
+            (item.labels, true_masks),
+            (true_classes, refined),
+        )
+        for name, (kinds, masks) in zip(self.VARIANTS, choices, strict=True):
+            for k, score in enumerate(item.scores.tolist()):
+                entry = _annotation(image, int(kinds[k]), masks[k].numpy())
+                self.found[name].append(dict(entry, score=score))
+
+    def figures(self) -> dict:
+        """Counts, accuracy, IoU and AP, the last three in percent."""
+        before, after, given, own = (
+            torch.cat(c) for c in zip(*self.rows, strict=True)
+        )
+        if len(before) == 0:
+            return dict(images=len(self.rows), pseudo_labels=0)
+
+        def summary(chosen: torch.Tensor) -> dict:
+            right = (given == own)[chosen].float()
+            return dict(
+                pseudo_labels=int(chosen.sum()),
+                class_accuracy=_percent(right),
+                teacher_mask_iou=_percent(before[chosen]),
+                refined_mask_iou=_percent(after[chosen]),
+            )
+
+        matrix = torch.zeros(len(self.classes) + 1, len(self.classes))
+        for true, label in zip(own.tolist(), given.tolist(), strict=True):
+            matrix[true, label] += 1
+        return dict(
+            images=len(self.rows),
+            per_image=round(len(before) / len(self.rows), 2),
+            **summary(torch.ones_like(given, dtype=torch.bool)),
+            mask_ap={
+                name: average_precision(
+                    self.images, self.truth, found, self.classes
+                )
+                for name, found in self.found.items()
+            },
+            per_class={
+                name: summary(own == k)
+                for k, name in enumerate(self.classes)
+                if (own == k).any()
+            },
+            # Rows: true class, the last one nothing; columns: given class.
+            confusion=matrix.int().tolist(),
+        )
+
+
+def _percent(values: torch.Tensor) -> float:
+    return round(100 * values.mean().item(), 1)
+
+
+def _annotation(image: int, label: int, mask: np.ndarray) -> dict:
+    rle = mask_utils.encode(np.asfortranarray(mask, np.uint8))
+    return dict(
+        image_id=image,
+        category_id=label,
+        segmentation=rle,
+        area=int(mask_utils.area(rle)),
+        bbox=mask_utils.toBbox(rle).tolist(),
+        iscrowd=0,
+    )
+
+
+def average_precision(
+    images: list[dict], truth: list[dict], found: list[dict], classes
+) -> float:
+    """COCO mask AP x 100 by pycocotools, -1 without an object."""
+    coco = COCO()
+    coco.dataset = dict(
+        images=images,
+        annotations=[dict(a, id=i + 1) for i, a in enumerate(truth)],
+        categories=[dict(id=i, name=n) for i, n in enumerate(classes)],
+    )
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco.createIndex()
+        results = COCO()
+        results.dataset = dict(
+            coco.dataset,
+            annotations=[dict(a, id=i + 1) for i, a in enumerate(found)],
+        )
+        results.createIndex()
+        evaluation = COCOeval(coco, results, 'segm')
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return round(100 * float(evaluation.stats[0]), 1)
+
+
+def draw_confusion(figures: dict, classes, path: Path) -> None:
+    """Heat map of the classes, in percent of a true class's pseudo-labels."""
+    matrix = np.array(figures['confusion'], float)
+    share = 100 * matrix / matrix.sum(1, keepdims=True).clip(min=1)
+    side = 2 + 0.5 * len(classes)
+    figure, axes = plt.subplots(figsize=(side, side))
+    axes.imshow(share, cmap='Blues', vmin=0, vmax=100)
+    names = [*classes, 'no object']
+    axes.set_xticks(range(len(classes)), classes, rotation=90)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_xlabel('class of the pseudo-label')
+    axes.set_ylabel('class of the object')
+    if len(classes) <= 20:
+        for i, row in enumerate(share):
+            for j, value in enumerate(row):
+                color = 'white' if value > 50 else 'black'
+                axes.text(
+                    j, i, f'{value:.0f}', ha='center', va='center', color=color
+                )
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
 
 
 def paint(rgb: torch.Tensor, masks: torch.Tensor) -> np.ndarray:
@@ -195,6 +367,14 @@ def main() -> None:
         grid = np.concatenate(pictures)
         cv2.imwrite(str(args.out / 'pseudo_labels.png'), grid)
     write_json(args.out / 'quality.json', figures, indent=2)
+    confusion = figures.pop('confusion', None)
+    if confusion:
+        names = json.loads(Path(args.ann).read_text())['categories']
+        classes = cfg.train_dataloader.dataset.labeled.get('metainfo', {}).get(
+            'classes', [c['name'] for c in names]
+        )
+        path = args.out / 'confusion.png'
+        draw_confusion(dict(confusion=confusion), classes, path)
     print(json.dumps(figures, indent=2))
 
 
