@@ -2,11 +2,12 @@ _base_ = 'mmdet::_base_/default_runtime.py'
 custom_imports = dict(imports=['s4m'], allow_failed_imports=False)
 
 default_hooks = dict(
+    annotation_check=dict(type='AnnotationCheckHook'),
     checkpoint=dict(
         type='CheckpointHook',
         by_epoch=False,
         max_keep_ckpts=2,
         rule='greater',
-    )
+    ),
 )
 log_processor = dict(by_epoch=False)

@@ -97,6 +97,50 @@ def test_unknown_category(dataset_cfg, files):
         DATASETS.build(dataset_cfg)
 
 
+def _swap(data):
+    data['categories'].insert(0, data['categories'].pop(1))
+
+
+def _no_mask(data):
+    data['annotations'][2].update(segmentation=[], id=77)
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (_swap, r"order \['rider', 'person'"),
+        (
+            lambda d: d['images'].append(d['images'][0]),
+            '1 image ids more than once',
+        ),
+        (_no_mask, 'annotation 77 of image .* has no segmentation'),
+    ],
+)
+def test_annotations__that_would_be_misread(
+    dataset_cfg, files, change, message
+):
+    _edit(files['labeled'], change)
+    with pytest.raises(ValueError, match=message):
+        DATASETS.build(dataset_cfg)
+
+
+def test_classes__of_both_sets_must_agree(dataset_cfg):
+    dataset_cfg['unlabeled']['metainfo'] = dict(classes=('person', 'rider'))
+    with pytest.raises(ValueError, match='the unlabelled set'):
+        DATASETS.build(dataset_cfg)
+
+
+def test_overlap__is_allowed_and_logged(dataset_cfg, monkeypatch):
+    said = []
+    monkeypatch.setattr(
+        's4m.datasets.semi_dataset.print_log',
+        lambda text, **_: said.append(text),
+    )
+    DATASETS.build(dataset_cfg)
+    (text,) = said
+    assert text.endswith('12 unlabelled images, 4 of them in both sets')
+
+
 def test_unreadable_image(dataset_cfg, files, tmp_path):
     def point_elsewhere(data):
         data['images'] = data['images'][:1]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from contextlib import contextmanager
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from mmdet.datasets.dataset_wrappers import ConcatDataset
 from mmdet.registry import DATASETS
 from mmengine.fileio import load
+from mmengine.logging import print_log
 
 
 class DrawIndex(int):
@@ -66,8 +68,8 @@ class SemiDataset(ConcatDataset):
         **kwargs: Those of ``ConcatDataset``.
 
     Raises:
-        ValueError: if one of them has no image, or a category of the config
-            is missing in its annotation file.
+        ValueError: if one of them has no image, their classes differ, or an
+            annotation file is one of :func:`check_annotations`.
     """
 
     def __init__(self, labeled: dict, unlabeled: dict, **kwargs) -> None:
@@ -75,7 +77,14 @@ class SemiDataset(ConcatDataset):
             _build(labeled, 'labelled', ' with an instance of the classes'),
             _build(unlabeled, 'unlabelled', ''),
         ]
+        classes = [d.metainfo.get('classes') for d in datasets]
+        if classes[0] != classes[1]:
+            raise ValueError(
+                f'The labelled set has the classes {classes[0]}, the '
+                f'unlabelled set {classes[1]}.'
+            )
         super().__init__(datasets, **kwargs)
+        _log_overlap(*datasets)
 
     def __getitem__(self, idx: int):
         """The sample of one draw."""
@@ -95,19 +104,71 @@ def _build(cfg: dict, name: str, of_what: str):
         raise ValueError(
             f'The {name} set {cfg["ann_file"]} has no image{of_what}.'
         ) from e
-    _check_categories(dataset, getattr(dataset, 'ann_file', name))
+    check_annotations(dataset, with_masks=name == 'labelled')
     return dataset
 
 
-def _check_categories(dataset, ann_file: str) -> None:
-    """MMDet shifts the labels when a category of the config is not there."""
+def check_annotations(dataset, with_masks: bool) -> None:
+    """Refuse an annotation file that MMDet would misread silently.
+
+    MMDet counts labels in the order of the file, not of the config's classes;
+    of two images with one id pycocotools keeps the last; and an instance
+    without a mask fails in a worker, hours later.
+
+    Args:
+        dataset: Of MMDet; one that is no ``CocoDataset`` passes.
+        with_masks (bool): Whether its instances need masks.
+
+    Raises:
+        ValueError: that names the file and what is wrong with it.
+    """
     wanted = dataset.metainfo.get('classes')
-    found = getattr(dataset, 'cat_ids', None)
-    if found is None or wanted is None or len(found) == len(wanted):
+    if not hasattr(dataset, 'cat_ids') or wanted is None:
         return
-    names = [c['name'] for c in load(ann_file)['categories']]
+    file = dataset.ann_file
+    data = load(file)
+    names = [c['name'] for c in data['categories']]
     missing = [name for name in wanted if name not in names]
-    raise ValueError(
-        f'{ann_file} does not have the configured categories {missing}; it '
-        f'has {names}.'
+    if missing:
+        raise ValueError(
+            f'{file} does not have the configured categories {missing}; it '
+            f'has {names}.'
+        )
+    order = [name for name in names if name in wanted]
+    if order != list(wanted):
+        raise ValueError(
+            f'{file} has its categories in the order {order}, the config in '
+            f'the order {list(wanted)}: labels would be exchanged. Use the '
+            "file's order in metainfo.classes."
+        )
+    ids = Counter(image['id'] for image in data['images'])
+    twice = [i for i, count in ids.items() if count > 1]
+    if twice:
+        raise ValueError(
+            f'{file} has {len(twice)} image ids more than once, such as '
+            f'{twice[0]}.'
+        )
+    kinds = {c['id'] for c in data['categories'] if c['name'] in wanted}
+    for annotation in data.get('annotations', []) if with_masks else []:
+        # What MMDet leaves out itself may lack one.
+        used = not annotation.get('ignore') and annotation.get('area', 1) > 0
+        used = used and annotation['category_id'] in kinds
+        if used and not annotation.get('segmentation'):
+            raise ValueError(
+                f'{file}: annotation {annotation.get("id")} of image '
+                f'{annotation["image_id"]} has no segmentation. Remove it, or '
+                'draw its mask.'
+            )
+
+
+def _log_overlap(labeled, unlabeled) -> None:
+    """Say how many labelled images are among the unlabelled ones."""
+    paths = [
+        {d.get_data_info(i)['img_path'] for i in range(len(d))}
+        for d in (labeled, unlabeled)
+    ]
+    print_log(
+        f'{len(labeled)} labelled and {len(unlabeled)} unlabelled images, '
+        f'{len(paths[0] & paths[1])} of them in both sets',
+        logger='current',
     )

@@ -4,6 +4,7 @@ from .cpu_distributed import (
     setup_cpu_distributed,
 )
 from .hooks import (
+    AnnotationCheckHook,
     BurnInMeanTeacherHook,
     PseudoLabelRefineHook,
     RandomStateHook,
@@ -11,6 +12,7 @@ from .hooks import (
 from .optim_wrapper_constructor import SegmentorOptimWrapperConstructor
 
 __all__ = [
+    'AnnotationCheckHook',
     'BurnInMeanTeacherHook',
     'CPUDistributedDataParallel',
     'PseudoLabelRefineHook',

@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A nano variant of every family trains, stops and goes on."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from mmengine.config import Config
+from mmengine.runner import Runner
+from nano import nano
+from PIL import Image
+from pycocotools import mask as mask_utils
+
+
+def _train(cfg: Config, iters: int, resume: bool = False) -> Runner:
+    cfg = cfg.copy()
+    cfg.train_cfg.max_iters = iters
+    cfg.default_hooks.checkpoint.update(interval=iters, save_best=None)
+    cfg.resume = resume
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    return runner
+
+
+def _train_and_resume(cfg: Config) -> Runner:
+    _train(cfg, 2)
+    runner = _train(cfg, 3, resume=True)
+    assert runner.iter == 3
+    assert all(torch.isfinite(p).all() for p in runner.model.parameters())
+    return runner
+
+
+def _semi(shapes_config) -> Config:
+    """Guided Distillation on Shapes, averaging from iteration 0 on."""
+    cfg = shapes_config('guided_distillation_shapes_5p')
+    cfg.model.teacher_checkpoint = None
+    cfg.model.pseudo_labeler.cls_thr = 0.0
+    cfg.custom_hooks[0].burn_in = 0
+    cfg.train_dataloader.update(batch_size=4)
+    cfg.train_dataloader.sampler.update(num_labeled=2, num_unlabeled=2)
+    return cfg
+
+
+VIT = dict(
+    type='ViTFeaturePyramid',
+    arch='vit_tiny_patch16_224',
+    out_channels=32,
+)
+SWIN = dict(
+    type='SwinTransformer',
+    embed_dims=16,
+    depths=[1, 1, 1, 1],
+    num_heads=[1, 1, 2, 2],
+    window_size=4,
+)
+
+
+@pytest.mark.parametrize(
+    ('backbone', 'channels'),
+    [
+        (VIT, [32] * 4),
+        (dict(VIT, frozen=True), [32] * 4),
+        (dict(VIT, with_cp=True), [32] * 4),
+        (SWIN, [16, 32, 64, 128]),
+    ],
+    ids=['vit', 'frozen_vit', 'vit_cp', 'swin'],
+)
+def test_backbones(shapes_config, backbone, channels):
+    cfg = _semi(shapes_config)
+    cfg.model.detector.backbone = backbone
+    cfg.model.detector.panoptic_head.in_channels = channels
+    runner = _train_and_resume(cfg)
+    trained = {
+        id(p)
+        for group in runner.optim_wrapper.optimizer.param_groups
+        for p in group['params']
+    }
+    if backbone.get('frozen'):
+        vit = runner.model.student.backbone.vit
+        assert not any(id(p) in trained for p in vit.parameters())
+        assert not any(
+            p in runner.optim_wrapper.optimizer.state for p in vit.parameters()
+        )
+        for a, b in zip(
+            vit.parameters(),
+            runner.model.teacher.backbone.vit.parameters(),
+            strict=True,
+        ):
+            assert torch.equal(a, b)
+    else:
+        backbone = runner.model.student.backbone
+        assert all(id(p) in trained for p in backbone.parameters())
+
+
+@pytest.mark.parametrize('name', ['MaskRCNN', 'RTMDet', 'MaskFormer'])
+def test_mixing(shapes_config, name):
+    cfg = _semi(shapes_config)
+    cfg.model.detector = nano(name)
+    preprocessor = dict(cfg.model.detector.data_preprocessor)
+    preprocessor['type'] = 'SemiDataPreprocessor'
+    cfg.model.data_preprocessor = preprocessor
+    if name != 'MaskFormer':
+        cfg.model.pseudo_labeler = dict(
+            type='PredictionPseudoLabeler', score_thr=0.0
+        )
+    _train_and_resume(cfg)
+
+
+# ------------------------------------------------------------------ COCO
+@pytest.fixture
+def coco_root(tmp_path):
+    """COCO's layout with the kinds of files and masks that there are."""
+    root = tmp_path / 'coco'
+    for folder in ('train2017', 'val2017', 'annotations', 'semi_anns'):
+        (root / folder).mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    images, annotations = [], []
+
+    def add(number: int, annotated: list[dict]) -> None:
+        images.append(
+            dict(id=number, file_name=f'{number}.png', height=48, width=64)
+        )
+        for annotation in annotated:
+            annotations.append(
+                dict(
+                    dict(iscrowd=0, bbox=[8, 8, 24, 24], area=576),
+                    id=len(annotations) + 1,
+                    image_id=number,
+                    category_id=1 + number % 5,
+                    **annotation,
+                )
+            )
+
+    polygon = dict(segmentation=[[8, 8, 32, 8, 32, 32, 8, 32]])
+    mask = np.zeros((48, 64), np.uint8, order='F')
+    mask[8:32, 8:32] = 1
+    rle = mask_utils.encode(mask)
+    rle['counts'] = rle['counts'].decode()
+    add(1, [polygon])
+    add(2, [dict(segmentation=rle), polygon])
+    add(3, [polygon])
+    add(4, [polygon])
+    add(5, [polygon])
+    add(6, [dict(segmentation=rle, iscrowd=1)])  # a crowd only
+    add(7, [])
+    pixels = rng.integers(0, 255, (48, 64, 3), np.uint8)
+    for folder in ('train2017', 'val2017'):
+        for number in (1, 2, 6, 7):
+            cv2.imwrite(str(root / folder / f'{number}.png'), pixels)
+        gray = pixels[..., 0]
+        cv2.imwrite(str(root / folder / '3.png'), gray)
+        deep = gray.astype(np.uint16) * 257
+        cv2.imwrite(str(root / folder / '4.png'), deep)
+        # What a name says is not what a file is.
+        cmyk = Image.fromarray(pixels).convert('CMYK')
+        cmyk.save(root / folder / '5.png', format='JPEG')
+    classes = Config.fromfile(ROOT / 'configs/s4m_coco_10p.py')
+    del classes
+    from mmdet.datasets import CocoDataset
+
+    names = CocoDataset.METAINFO['classes']
+    data = dict(
+        images=images,
+        annotations=annotations,
+        categories=[dict(id=i + 1, name=n) for i, n in enumerate(names)],
+    )
+    empty = dict(data, annotations=[])
+    for name, content in (
+        ('annotations/instances_train2017.json', data),
+        ('annotations/instances_val2017.json', data),
+        ('semi_anns/instances_train2017.1@10.json', data),
+        ('semi_anns/instances_train2017.1@10-unlabeled.json', empty),
+        ('semi_anns/instances_train2017.all-unlabeled.json', empty),
+    ):
+        (root / name).write_text(json.dumps(content))
+    return root
+
+
+def _shrink(node, root: str) -> None:
+    """COCO's pipelines at a sixteenth of their size, on the small data."""
+    if isinstance(node, list | tuple):
+        for value in node:
+            _shrink(value, root)
+    if not isinstance(node, dict):
+        return
+    for key, value in node.items():
+        if isinstance(value, str) and value.startswith('data/coco/'):
+            node[key] = value.replace('data/coco/', root + '/')
+        elif key in ('crop_size', 'size', 'scale') and len(value) == 2:
+            node[key] = tuple(v // 16 for v in value)
+        else:
+            _shrink(value, root)
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        'supervised/supervised_coco_10p',
+        's4m_teacher_coco_10p',
+        'guided_distillation/guided_distillation_coco_10p',
+        's4m_coco_10p',
+    ],
+)
+def test_coco(coco_root, tmp_path, name):
+    """Large-scale jitter, padding, dynamic copy-paste; all kinds of files."""
+    cfg = Config.fromfile(ROOT / 'configs' / f'{name}.py')
+    _shrink(cfg._cfg_dict, str(coco_root))
+    nano_cfg = Config.fromfile(
+        ROOT / 'configs/_base_/models/mask2former_nano.py'
+    ).model
+    detector = cfg.model.get('detector', cfg.model)
+    detector.backbone = nano_cfg.backbone
+    nano_cfg.panoptic_head.num_things_classes = 80
+    nano_cfg.panoptic_head.loss_cls.class_weight = [1.0] * 80 + [0.1]
+    detector.panoptic_head = nano_cfg.panoptic_head
+    detector.train_cfg = nano_cfg.train_cfg
+    detector.test_cfg = nano_cfg.test_cfg
+    if 'segmenter' in detector:
+        detector.segmenter.update(config='nano_sam2', checkpoint='nano_sam2')
+        detector.num_points = 8
+    if 'detector' in cfg.model:
+        cfg.model.teacher_checkpoint = None
+        cfg.model.pseudo_labeler.update(cls_thr=0.0, size_thr=0.0)
+        cfg.custom_hooks[0].burn_in = 0
+        cfg.train_dataloader.batch_size = 4
+        cfg.train_dataloader.sampler.update(num_labeled=2, num_unlabeled=2)
+    if cfg.model.get('refiner'):
+        cfg.model.refiner.segmenter.update(
+            config='nano_sam2', checkpoint='nano_sam2'
+        )
+        cfg.model.copy_paste.min_area = 16
+    cfg.train_dataloader.update(num_workers=0, persistent_workers=False)
+    cfg.val_dataloader.update(num_workers=0, persistent_workers=False)
+    cfg.train_cfg.val_interval = 3
+    cfg.work_dir = str(tmp_path / 'work')
+    cfg.log_level = 'WARNING'
+    runner = _train_and_resume(cfg)
+    dataset = runner.train_dataloader.dataset
+    labeled = getattr(dataset, 'datasets', [dataset])[0]
+    # The crowd and the empty image are no labelled images.
+    assert len(labeled) == 6 - (len(labeled) == 5)
+    scalars = runner.message_hub.log_scalars
+    assert any('segm_mAP' in key for key in scalars)
+    if 'copy_paste' in cfg.model and cfg.model.copy_paste:
+        assert scalars['train/num_pseudo'].current() > 0

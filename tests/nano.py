@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MMDet's instance segmenters with a backbone of a few channels."""
+
+from __future__ import annotations
+
+from conftest import ROOT
+from mmengine.config import Config, ConfigDict
+from mmengine.hub import get_config
+
+DETECTORS = {
+    'MaskRCNN': 'mask_rcnn_r50',
+    'RTMDet': 'rtmdet_ins_s',
+    'MaskFormer': 'maskformer_r50',
+    'SOLOv2': 'mmdet::solov2/solov2-light_r18_fpn_ms-3x_coco.py',
+    'CondInst': 'mmdet::condinst/'
+    'condinst_r50_fpn_ms-poly-90k_coco_instance.py',
+    'QueryInst': 'mmdet::queryinst/queryinst_r50_fpn_1x_coco.py',
+}
+
+
+def nano(name: str) -> ConfigDict:
+    """A detector's config with a backbone of a few channels."""
+    source = DETECTORS[name]
+    if source.startswith('mmdet::'):
+        model = get_config(source).model
+    else:
+        file = ROOT / f'configs/_base_/models/{source}.py'
+        model = Config.fromfile(file).model
+    model.backbone.init_cfg = None
+    widths = [16, 32, 64, 128]
+    if model.backbone.type == 'ResNet':
+        model.backbone.update(depth=18, base_channels=16, frozen_stages=-1)
+        model.backbone.norm_cfg = dict(type='BN', requires_grad=True)
+        if name == 'MaskFormer':
+            model.panoptic_head.in_channels = widths
+        else:
+            model.neck.in_channels = widths
+    else:
+        for part in (model.backbone, model.neck, model.bbox_head):
+            part.norm_cfg = dict(type='BN')
+        model.backbone.update(deepen_factor=0.1, widen_factor=0.125)
+        model.neck.in_channels = [32, 64, 128]
+    if name == 'QueryInst':
+        model.roi_head.num_stages = 2
+        model.roi_head.stage_loss_weights = [1, 1]
+        for head in ('bbox_head', 'mask_head'):
+            model.roi_head[head] = model.roi_head[head][:2]
+        model.train_cfg.rcnn = model.train_cfg.rcnn[:2]
+    return model
