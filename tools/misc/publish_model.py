@@ -26,7 +26,13 @@ from whole_files import write_whole
 
 #: What this plugin's classes are in MMDetection; same parameters, same keys.
 STOCK_TYPES = {
+    'DistillCondInst': 'CondInst',
     'DistillMask2Former': 'Mask2Former',
+    'DistillMaskFormer': 'MaskFormer',
+    'DistillMaskRCNN': 'MaskRCNN',
+    'DistillQueryInst': 'QueryInst',
+    'DistillRTMDet': 'RTMDet',
+    'DistillSOLOv2': 'SOLOv2',
     'DistillMask2FormerHead': 'Mask2FormerHead',
     'Fp32MSDeformAttnPixelDecoder': 'MSDeformAttnPixelDecoder',
 }
@@ -73,12 +79,13 @@ def plain_config(cfg: Config) -> Config:
         ValueError: if a component has no counterpart in MMDetection.
     """
     model = cfg.model.get('detector', cfg.model).to_dict()
-    if model['type'] == 'DistillMask2Former':
+    if model['type'].startswith('Distill'):
         for name in OWN_ARGUMENTS:
             model.pop(name, None)
     _rename(model)
     preprocessor = dict(cfg.model.data_preprocessor)
-    preprocessor.update(type='DetDataPreprocessor', bgr_to_rgb=True)
+    preprocessor['type'] = 'DetDataPreprocessor'
+    preprocessor.setdefault('bgr_to_rgb', True)
     model['data_preprocessor'] = preprocessor
     model['backbone']['init_cfg'] = None
     dataset = cfg.test_dataloader.to_dict()

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Browsing, FLOPs and logs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import cv2
+import pytest
+from browse_semi_dataset import rows_of_batch
+from conftest import ROOT
+from get_flops import complexity
+from mmdet.registry import MODELS
+from mmengine.runner import Runner
+
+
+@pytest.mark.parametrize('labels', [False, True])
+def test_browse__panels_of_a_batch(shapes_config, nano_segmenter, labels):
+    from s4m.models.segmenters import attach_segmenter
+
+    cfg = shapes_config('s4m_shapes_5p')
+    cfg.model.pseudo_labeler.cls_thr = 0.0
+    cfg.train_dataloader.update(batch_size=3)
+    cfg.train_dataloader.sampler.update(num_labeled=1, num_unlabeled=2)
+    model = MODELS.build(cfg.model).eval()
+    attach_segmenter(model.refiner, nano_segmenter)
+    loader = Runner.build_dataloader(cfg.train_dataloader, seed=0)
+    rows = rows_of_batch(model, next(iter(loader)), labels)
+    # Crops of 128 x 256: image and truth; then the views of two images.
+    widths = [row.shape[1] // 256 for row in rows]
+    assert widths == [2, *([5, 5] if labels else [3, 3])]
+    assert all(row.shape[0] == 128 and row.dtype == 'uint8' for row in rows)
+
+
+def test_flops__of_the_student(shapes_config):
+    semi = complexity(shapes_config('s4m_shapes_5p'), (64, 128))
+    plain = complexity(shapes_config('supervised_shapes_5p'), (64, 128))
+    assert semi['flops'] == plain['flops']
+    model = MODELS.build(shapes_config('supervised_shapes_5p').model)
+    assert plain['params'] == sum(p.numel() for p in model.parameters())
+    # Convolutions at least; four times the pixels, about four times the work.
+    larger = complexity(shapes_config('supervised_shapes_5p'), (128, 256))
+    assert 3 < larger['flops'] / plain['flops'] < 4.5
+
+
+def test_logs__mmdets_tool_draws_ours(tmp_path):
+    log = tmp_path / 'scalars.json'
+    lines = (f'{{"step": {i}, "loss": {9 - i}.5}}\n' for i in range(1, 6))
+    log.write_text(''.join(lines))
+    tool = str(ROOT / 'tools/analysis/analyze_logs.py')
+    out = tmp_path / 'curve.png'
+    subprocess.run(
+        [
+            *(sys.executable, tool, 'plot_curve', str(log)),
+            *('--keys', 'loss', '--out', str(out)),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    assert cv2.imread(str(out)) is not None

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parameters and multiply-adds of the network that a config deploys.
+
+    python tools/analysis/get_flops.py configs/s4m_cityscapes_10p.py \
+        --shape 1024 2048
+
+Of a semi-supervised config it is the student. MMEngine counts a multiply-add
+as one, and does not see fused attention: it is switched off.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+# Before timm is imported: fused attention hides its products.
+os.environ.setdefault('TIMM_FUSED_ATTN', '0')
+
+import torch
+from mmdet.registry import MODELS
+from mmengine.analysis import get_model_complexity_info
+from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import init_default_scope
+
+
+def complexity(cfg: Config, shape: tuple[int, int]) -> dict:
+    """Parameters and multiply-adds of one image.
+
+    Args:
+        cfg (Config): of a detector, or of a semi-supervised one.
+        shape (tuple[int, int]): (height, width), padded as the model pads.
+
+    Returns:
+        dict: MMEngine's ``flops``, ``params``, their texts and table.
+    """
+    init_default_scope('mmdet')
+    model_cfg = ConfigDict(cfg.model.get('detector', cfg.model))
+    model_cfg.backbone.init_cfg = None
+    model = revert_sync_batchnorm(MODELS.build(model_cfg)).eval()
+    data = dict(inputs=[torch.zeros(3, *shape, dtype=torch.uint8)])
+    data = model.data_preprocessor(data)
+    # What runs at test time, without the post-processing.
+    forward = type(model).forward
+    model.forward = lambda x: forward(model, x, mode='tensor')
+    return get_model_complexity_info(
+        model, inputs=(data['inputs'],), show_arch=False
+    )
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('config')
+    parser.add_argument('--shape', type=int, nargs=2, default=[1024, 2048])
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    args = parser.parse_args()
+    cfg = Config.fromfile(args.config)
+    cfg.merge_from_dict(args.cfg_options or {})
+    result = complexity(cfg, tuple(args.shape))
+    print(result['out_table'])
+    height, width = args.shape
+    print(f'input {height} x {width}')
+    print(f'multiply-adds {result["flops_str"]}')
+    print(f'parameters {result["params_str"]}')
+
+
+if __name__ == '__main__':
+    main()
