@@ -106,6 +106,7 @@ def train_all(work_dir: Path, iters: int, seed: int) -> dict[str, dict]:
                 iters,
                 options,
                 lambda done, task=task: progress.update(task, completed=done),
+                both=teacher is not None,
             )
             folders.append(folder)
 

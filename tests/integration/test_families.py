@@ -43,6 +43,7 @@ def _semi(shapes_config) -> Config:
     cfg.custom_hooks[0].burn_in = 0
     cfg.train_dataloader.update(batch_size=4)
     cfg.train_dataloader.sampler.update(num_labeled=2, num_unlabeled=2)
+    cfg.train_cfg.val_begin = 1000
     return cfg
 
 

@@ -27,7 +27,8 @@ def test_tables__name_configs_that_exist():
 def test_make_run__is_made_once_and_shared(tmp_path, monkeypatch):
     calls = []
 
-    def fake(config, work_dir, iters, options):
+    def fake(config, work_dir, iters, options, both):
+        assert both
         calls.append((config, work_dir, options))
         net = {'cityscapes/mAP': 0.1, 'cityscapes/AP@50': 0.2}
         net['coco/segm_mAP'] = 0.3
@@ -48,6 +49,22 @@ def test_make_run__is_made_once_and_shared(tmp_path, monkeypatch):
     assert teacher == tmp_path / '100/1/s4m_teacher_shapes_5p'
     assert options['train_cfg.max_iters'] == 100
     assert options['custom_hooks.0.burn_in'] == 62
+
+
+def test_options__of_strategies_and_weights(tmp_path):
+    by_name = {r.name: r for r in TABLES['strategies'] + TABLES['weights']}
+    no_burn_in = by_name['No burn-in'].options(100, tmp_path)
+    assert not any('burn_in' in k or 'teacher' in k for k in no_burn_in)
+    standard = by_name['Standard'].options(100, tmp_path)
+    assert standard['custom_hooks.0.burn_in'] == 62
+    assert 'model.teacher_checkpoint' not in standard
+    heavy = by_name['5']
+    assert heavy.run == 'guided_distillation_shapes_5p_w5'
+    options = heavy.options(100, tmp_path)
+    assert options['model.semi_train_cfg.unsup_weight'] == 5
+    # Runs that tables share have one name, others have their own.
+    assert by_name['Guided'].run == by_name["0.5 (the configs')"].run
+    assert len({r.run for r in TABLES['weights']}) == 5
 
 
 def test_table__mean_and_deviation(tmp_path):

@@ -55,6 +55,7 @@ def train_and_test(
     iters: int,
     options: dict | None = None,
     progress: Callable[[int], None] | None = None,
+    both: bool = False,
 ) -> dict:
     """Train a config and evaluate its last checkpoint, once.
 
@@ -66,6 +67,7 @@ def train_and_test(
         iters (int): Length of the training.
         options (dict, optional): ``--cfg-options``.
         progress (callable, optional): Called with the iterations done.
+        both (bool): Test teacher and student of a semi-supervised model.
 
     Returns:
         dict: ``metrics`` of each network (fractions), ``train_seconds``.
@@ -99,7 +101,6 @@ def train_and_test(
         )
     seconds = time.time() - began
     metrics = work_dir / 'test.json'
-    semi = 'teacher_checkpoint' in ''.join(overrides)
     _call(
         [
             'tools/test.py',
@@ -110,7 +111,7 @@ def train_and_test(
             '--json',
             str(metrics),
             *overrides,
-            *(['--model', 'both'] if semi else []),
+            *(['--model', 'both'] if both else []),
         ],
         work_dir / 'test.log',
     )

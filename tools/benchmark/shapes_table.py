@@ -6,7 +6,7 @@
 Every run has the same iterations, batch size, learning rate and test path.
 Runs are kept in ``--work-dir`` and results in ``--results``; started again,
 the script goes on where it stopped, and a run that two tables need is made
-once. ``--write FILE`` puts the table between the markers of a markdown file.
+once. ``--write FILE`` puts each table between its markers in a markdown file.
 """
 
 from __future__ import annotations
@@ -37,38 +37,71 @@ class Row:
         name (str): In the table.
         config (str): Below ``configs/``; its stem names the run.
         teacher (str): Stem of the run that gives the teacher.
+        semi (bool): Whether there are two networks.
+        weight (float): ``unsup_weight`` instead of the config's.
     """
 
     name: str
     config: str
     teacher: str | None = None
+    semi: bool = True
+    weight: float | None = None
 
     @property
     def run(self) -> str:
-        """Stem of the config."""
-        return Path(self.config).stem
+        """Stem of the config, and what differs from it."""
+        stem = Path(self.config).stem
+        return stem if self.weight is None else f'{stem}_w{self.weight:g}'
+
+    def options(self, iters: int, folder: Path) -> dict[str, object]:
+        """``--cfg-options`` of this run."""
+        burns_in = self.semi and 'no_burn_in' not in self.run
+        options = runs.schedule(iters, burns_in)
+        if self.teacher is not None:
+            options['model.teacher_checkpoint'] = folder / self.teacher
+        if self.weight is not None:
+            options['model.semi_train_cfg.unsup_weight'] = self.weight
+        return options
 
 
 SUP, SD = 'supervised_shapes_5p', 's4m_teacher_shapes_5p'
+GUIDED = 'shapes/guided_distillation_shapes_5p.py'
+SUPERVISED = Row('Supervised', f'shapes/{SUP}.py', semi=False)
 TABLES = {
     'methods': (
-        Row('Supervised', f'shapes/{SUP}.py'),
-        Row('S4M teacher', f'shapes/{SD}.py'),
-        Row(
-            'Guided Distillation',
-            'shapes/guided_distillation_shapes_5p.py',
-            SUP,
-        ),
+        SUPERVISED,
+        Row('S4M teacher', f'shapes/{SD}.py', semi=False),
+        Row('Guided Distillation', GUIDED, SUP),
         Row('S4M', 'shapes/s4m_shapes_5p.py', SD),
     ),
     'ablation': (
-        Row('none', 'shapes/guided_distillation_shapes_5p.py', SUP),
+        Row('none', GUIDED, SUP),
         Row('SD', 'ablation/sd_shapes_5p.py', SD),
         Row('PR', 'ablation/pr_shapes_5p.py', SUP),
         Row('ARP without PR', 'ablation/arp_shapes_5p.py', SUP),
         Row('PR + ARP', 'ablation/pr_arp_shapes_5p.py', SUP),
         Row('SD + PR + ARP (S4M)', 'shapes/s4m_shapes_5p.py', SD),
         Row('S4M, in_mask', 'ablation/s4m_in_mask_shapes_5p.py', SD),
+    ),
+    # Guided Distillation, Table 4, Figure 6 and Table 5.
+    'strategies': (
+        SUPERVISED,
+        Row('No burn-in', 'strategies/no_burn_in_shapes_5p.py'),
+        Row('Fixed teacher', 'strategies/fixed_teacher_shapes_5p.py', SUP),
+        Row('Standard', 'strategies/standard_shapes_5p.py'),
+        Row('Guided', GUIDED, SUP),
+    ),
+    'augmentation': (
+        Row('Same views', 'strategies/same_views_shapes_5p.py', SUP),
+        Row('Textural', GUIDED, SUP),
+        Row('With cutout', 'strategies/cutout_shapes_5p.py', SUP),
+    ),
+    'weights': (
+        Row('0 (supervised)', f'shapes/{SUP}.py', semi=False),
+        Row('0.1', GUIDED, SUP, weight=0.1),
+        Row("0.5 (the configs')", GUIDED, SUP),
+        Row('2', GUIDED, SUP, weight=2),
+        Row('5', GUIDED, SUP, weight=5),
     ),
 }
 
@@ -100,12 +133,14 @@ def make_run(
     found = results.get(key)
     if found is None:
         folder = work_dir / str(iters) / str(seed)
-        options = runs.schedule(iters, semi=row.teacher is not None)
+        options = row.options(iters, folder)
         options['randomness.seed'] = seed
-        if row.teacher is not None:
-            options['model.teacher_checkpoint'] = folder / row.teacher
         done = runs.train_and_test(
-            f'configs/{row.config}', folder / row.run, iters, options
+            f'configs/{row.config}',
+            folder / row.run,
+            iters,
+            options,
+            both=row.semi,
         )
         found = {
             'seconds': done['train_seconds'],
@@ -176,7 +211,7 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        '--tables', nargs='+', default=list(TABLES), choices=list(TABLES)
+        '--tables', nargs='+', default=list(TABLES)[:2], choices=list(TABLES)
     )
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--iters', type=int, default=1600)
@@ -198,13 +233,12 @@ def main() -> None:
     for row in list(rows.values()):
         if row.teacher is not None:
             rows.setdefault(
-                row.teacher, Row(row.teacher, f'shapes/{row.teacher}.py')
+                row.teacher,
+                Row(row.teacher, f'shapes/{row.teacher}.py', semi=False),
             )
     if not args.report_only:
         # Teachers first; students of a seed as soon as they can start.
-        ordered = sorted(
-            rows.values(), key=lambda row: row.teacher is not None
-        )
+        ordered = sorted(rows.values(), key=lambda row: row.semi)
         with ThreadPoolExecutor(args.jobs) as pool:
             for stage in (False, True):
                 jobs = [
@@ -213,20 +247,20 @@ def main() -> None:
                     )
                     for seed in args.seeds
                     for row in ordered
-                    if (row.teacher is not None) == stage
+                    if row.semi == stage
                 ]
                 for job in jobs:
                     job.result()
-    text = '\n\n'.join(
-        table(name, args.seeds, args.iters, results) for name in args.tables
+    stamp = (
+        f'{args.iters} iterations, {platform.machine()}, '
+        f'{os.cpu_count()} cores, {datetime.date.today()}.'
     )
-    print(text)
-    if args.write:
-        stamp = (
-            f'{args.iters} iterations, {platform.machine()}, '
-            f'{os.cpu_count()} cores, {datetime.date.today()}.'
-        )
-        write_between(args.write, 'shapes_table', f'{stamp}\n\n{text}')
+    for name in args.tables:
+        text = table(name, args.seeds, args.iters, results)
+        print(f'\n{text}')
+        if args.write:
+            text = f'{stamp}\n\n{text}'
+            write_between(args.write, f'shapes_table {name}', text)
 
 
 if __name__ == '__main__':
