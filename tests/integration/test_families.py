@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -249,3 +250,59 @@ def test_coco(coco_root, tmp_path, name):
     assert any('segm_mAP' in key for key in scalars)
     if 'copy_paste' in cfg.model and cfg.model.copy_paste:
         assert scalars['train/num_pseudo'].current() > 0
+
+
+# ------------------------------------------------------- options of MMEngine
+def _losses(cfg: Config, iters: int = 2) -> list[float]:
+    """Total loss of each iteration."""
+    runner = _train(cfg, iters)
+    return list(runner.message_hub.get_scalar('train/loss').data[0])
+
+
+def test_activation_checkpointing__same_losses(shapes_config):
+    plain, saving = _semi(shapes_config), _semi(shapes_config)
+    saving.model.detector.backbone.with_cp = True
+    a, b = _losses(plain), _losses(saving)
+    assert b[0] == pytest.approx(a[0], rel=1e-6)
+    # The second pass moves the statistics of batch normalisation again (as in
+    # MMDet), and with them the averaged teacher's labels a little.
+    assert b[1] == pytest.approx(a[1], rel=1e-3)
+
+
+def test_accumulation__same_losses_until_the_first_step(shapes_config):
+    """The third iteration is the first that a step of two has changed."""
+    plain, saving = _semi(shapes_config), _semi(shapes_config)
+    for cfg in (plain, saving):
+        cfg.model.strong_augment = None
+        # Statistics of batch normalisation move in every iteration.
+        cfg.custom_hooks[0].update(burn_in=0, momentum=1e-6)
+    saving.optim_wrapper.accumulative_counts = 2
+    a, b = _losses(plain, 3), _losses(saving, 3)
+    # MMEngine divides the loss, not the logged one.
+    assert b[0] == pytest.approx(a[0], rel=1e-5)
+    assert b[1] != pytest.approx(a[1], rel=1e-5)
+    assert all(np.isfinite(b))
+
+
+def test_early_stopping_and_tensorboard(shapes_config):
+    cfg = _semi(shapes_config)
+    cfg.train_cfg.update(val_begin=1, val_interval=1)
+    cfg.val_cfg = dict(type='TeacherStudentValLoop')
+    cfg.default_hooks.early_stopping = dict(
+        type='EarlyStoppingHook',
+        monitor='student/coco/segm_mAP',
+        rule='greater',
+        patience=1,
+        min_delta=1.0,
+    )
+    cfg.visualizer.vis_backends = [
+        dict(type='LocalVisBackend'),
+        dict(type='TensorboardVisBackend'),
+    ]
+    cfg.default_hooks.checkpoint.save_best = 'student/coco/segm_mAP'
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    assert runner.iter == 2  # of 4
+    work_dir = Path(cfg.work_dir)
+    assert list(work_dir.rglob('events.out.tfevents*'))
+    assert list(work_dir.glob('best_student_coco_segm_mAP_iter_*.pth'))
