@@ -357,3 +357,38 @@ def test_custom__three_classes(name, tmp_path, monkeypatch):
     runner.train()
     assert (tmp_path / 'work/iter_1.pth').is_file()
     assert len(runner.val_dataloader.dataset) == 4
+
+
+@pytest.mark.parametrize(
+    ('name', 'arch', 'frozen', 'file'),
+    [
+        ('dinov2_vit_b', 'vit_base_patch14_dinov2', False, 'vitb14'),
+        ('dinov2_vit_l', 'vit_large_patch14_dinov2', False, 'vitl14'),
+        ('frozen_dinov2_vit_l', 'vit_large_patch14_dinov2', True, 'vitl14'),
+        ('deit_vit_b', 'deit_base_patch16_224', False, 'deit_base'),
+    ],
+)
+def test_backbones__of_the_papers(name, arch, frozen, file):
+    path = ROOT / f'configs/supervised/supervised_{name}_coco_2p.py'
+    cfg = Config.fromfile(path).model
+    backbone = cfg.backbone
+    assert backbone.type == 'ViTFeaturePyramid' and 'depth' not in backbone
+    assert (backbone.arch, backbone.frozen) == (arch, frozen)
+    assert file in backbone.init_cfg.checkpoint
+    assert cfg.panoptic_head.in_channels == [256] * 4
+
+
+@pytest.mark.parametrize(
+    ('name', 'dims', 'file'),
+    [
+        ('swin_b_in1k', 128, 'swin_base_patch4_window12_384.pth'),
+        ('swin_b_in21k', 128, 'swin_base_patch4_window12_384_22k.pth'),
+        ('swin_l', 192, 'swin_large_patch4_window12_384_22k.pth'),
+    ],
+)
+def test_backbones__swin(name, dims, file):
+    path = ROOT / f'configs/supervised/supervised_{name}_coco_2p.py'
+    backbone = Config.fromfile(path).model.backbone
+    assert backbone.type == 'SwinTransformer'
+    assert backbone.embed_dims == dims
+    assert backbone.init_cfg.checkpoint.endswith(file)

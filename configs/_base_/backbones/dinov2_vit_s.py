@@ -1,15 +1,10 @@
-# DINOv2 ViT-S/14, fine-tuned; its file goes to checkpoints/dinov2_vits14_pretrain.pth
-# (github.com/facebookresearch/dinov2#pretrained-models).
+# DINOv2 ViT-S/14, fine-tuned; its file goes to checkpoints/, from
+# github.com/facebookresearch/dinov2#pretrained-models.
+_base_ = './dinov2_vit_b.py'
+
 backbone_cfg = dict(
     backbone=dict(
-        _delete_=True,
-        type='ViTFeaturePyramid',
         arch='vit_small_patch14_dinov2',
-        frozen=False,
-        init_cfg=dict(
-            type='Pretrained',
-            checkpoint='checkpoints/dinov2_vits14_pretrain.pth',
-        ),
-    ),
-    panoptic_head=dict(in_channels=[256, 256, 256, 256]),
+        init_cfg=dict(checkpoint='checkpoints/dinov2_vits14_pretrain.pth'),
+    )
 )

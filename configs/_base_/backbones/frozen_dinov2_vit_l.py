@@ -1,15 +1,4 @@
-# DINOv2 ViT-L/14, frozen; its file goes to checkpoints/dinov2_vitl14_pretrain.pth
-# (github.com/facebookresearch/dinov2#pretrained-models).
-backbone_cfg = dict(
-    backbone=dict(
-        _delete_=True,
-        type='ViTFeaturePyramid',
-        arch='vit_large_patch14_dinov2',
-        frozen=True,
-        init_cfg=dict(
-            type='Pretrained',
-            checkpoint='checkpoints/dinov2_vitl14_pretrain.pth',
-        ),
-    ),
-    panoptic_head=dict(in_channels=[256, 256, 256, 256]),
-)
+# DINOv2 ViT-L/14 as it was loaded; only what follows it trains.
+_base_ = './dinov2_vit_l.py'
+
+backbone_cfg = dict(backbone=dict(frozen=True))
