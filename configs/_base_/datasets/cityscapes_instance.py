@@ -2,7 +2,7 @@
 data_root = 'data/cityscapes/'
 
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadCheckedImage'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     # Mask2Former's scales: 0.5 to 2.0 times 1024 in steps of 0.1.
     dict(

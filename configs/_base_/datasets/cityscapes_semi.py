@@ -7,7 +7,7 @@ _base_ = './cityscapes_instance.py'
 branches = ['sup', 'unsup_teacher', 'unsup_student']
 geometry = _base_.train_pipeline[2:5]
 labeled_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadCheckedImage'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     *geometry,
     dict(type='SSDColorDistortion'),
@@ -18,7 +18,7 @@ labeled_pipeline = [
     ),
 ]
 unlabeled_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadCheckedImage'),
     dict(type='LoadEmptyAnnotations'),
     *geometry,
     dict(

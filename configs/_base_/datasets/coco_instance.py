@@ -2,7 +2,7 @@
 data_root = 'data/coco/'
 
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadCheckedImage'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     # Large-scale jitter: 0.1 to 2.0 times 1024; the model pads.
     dict(type='RandomFlip', prob=0.5),

@@ -6,7 +6,7 @@ _base_ = './coco_instance.py'
 branches = ['sup', 'unsup_teacher', 'unsup_student']
 geometry = _base_.train_pipeline[2:5]
 labeled_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadCheckedImage'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     *geometry,
     dict(
@@ -16,7 +16,7 @@ labeled_pipeline = [
     ),
 ]
 unlabeled_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadCheckedImage'),
     # Masks, though none, for the padding to a fixed size.
     dict(type='LoadEmptyAnnotations', with_mask=True),
     *geometry,

@@ -3,7 +3,7 @@ _base_ = './cityscapes_instance.py'
 
 data_root = 'data/shapes/'
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadCheckedImage'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(
         type='RandomChoiceResize',

@@ -4,7 +4,7 @@ _base_ = './shapes_instance.py'
 branches = ['sup', 'unsup_teacher', 'unsup_student']
 geometry = _base_.train_pipeline[2:5]
 labeled_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadCheckedImage'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     *geometry,
     dict(type='SSDColorDistortion', hue_delta=3),
@@ -15,7 +15,7 @@ labeled_pipeline = [
     ),
 ]
 unlabeled_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadCheckedImage'),
     dict(type='LoadEmptyAnnotations'),
     *geometry,
     dict(

@@ -1,6 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 from .samplers import SemiSampler
 from .semi_dataset import DrawIndex, SemiDataset
-from .transforms import SSDColorDistortion
+from .transforms import LoadCheckedImage, SSDColorDistortion
 
-__all__ = ['DrawIndex', 'SSDColorDistortion', 'SemiDataset', 'SemiSampler']
+__all__ = [
+    'DrawIndex',
+    'LoadCheckedImage',
+    'SSDColorDistortion',
+    'SemiDataset',
+    'SemiSampler',
+]

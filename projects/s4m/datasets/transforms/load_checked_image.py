@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images that are what their annotation says."""
+
+from __future__ import annotations
+
+from mmcv.transforms import LoadImageFromFile
+from mmdet.registry import TRANSFORMS
+
+
+@TRANSFORMS.register_module()
+class LoadCheckedImage(LoadImageFromFile):
+    """MMCV's ``LoadImageFromFile`` that compares the size.
+
+    A photo with an EXIF orientation is turned when it is read; masks that
+    were drawn on the file's own pixels would silently lie elsewhere.
+
+    Raises:
+        ValueError: if the image has another size than its annotation says.
+    """
+
+    def transform(self, results: dict) -> dict | None:
+        """Load, and compare with ``height`` and ``width`` if they are there.
+
+        Args:
+            results (dict): with ``img_path``.
+
+        Returns:
+            dict: with ``img``, ``img_shape`` and ``ori_shape``.
+        """
+        results = super().transform(results)
+        if results is None or results.get('height') is None:
+            return results
+        said = results['height'], results['width']
+        found = tuple(results['img'].shape[:2])
+        if found != said:
+            turned = ' Is it turned by EXIF?' if found == said[::-1] else ''
+            raise ValueError(
+                f'{results["img_path"]} is {found[0]} x {found[1]} pixels '
+                f'(height x width) when it is read, its annotation says '
+                f'{said[0]} x {said[1]}.{turned} Correct the annotation, or '
+                'save the image again.'
+            )
+        return results
