@@ -28,8 +28,9 @@ class PseudoLabelRefineHook(Hook):
 
     Args:
         draw_interval (int): Every so many iterations one picture of the
-            teacher's masks beside the refined ones goes to the visualiser
-            backends. 0 draws nothing.
+            teacher's masks beside the refined ones, of the image with the
+            most of the batch, goes to the visualiser backends. 0 draws
+            nothing.
     """
 
     def __init__(self, draw_interval: int = 0) -> None:
@@ -83,9 +84,10 @@ class PseudoLabelRefineHook(Hook):
     def _draw(
         self, runner: Runner, rgb: Tensor, instances: InstanceList
     ) -> None:
-        """Teacher's masks | refined masks of the first image."""
-        image = rgb[0].clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
-        item = instances[0]
+        """Teacher's masks | refined masks of the image with the most."""
+        chosen = max(range(len(instances)), key=lambda i: len(instances[i]))
+        item, image = instances[chosen], rgb[chosen].clamp(0, 255).byte()
+        image = image.permute(1, 2, 0).cpu().numpy()
         panels = []
         for masks in (
             upsample_masks(item.mask_logits, tuple(rgb.shape[-2:])),
