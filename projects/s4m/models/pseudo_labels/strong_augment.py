@@ -68,6 +68,7 @@ class StrongAugment(nn.Module):
                 v2.RandomErasing(prob, area, aspect, value='random')
                 for prob, area, aspect in _CUTOUT
             ]
+        self.cutout = cutout
         self.transform = v2.Compose(steps)
 
     @torch.no_grad()
@@ -75,4 +76,6 @@ class StrongAugment(nn.Module):
         """Augment (B, 3, H, W) RGB in 0..255, returned as new pixels."""
         images = rgb.clamp(0, 255) / 255
         images = torch.stack([self.transform(image) for image in images])
-        return images.clamp(0, 1) * 255
+        if self.cutout:  # noise leaves the range
+            images = images.clamp(0, 1)
+        return images * 255
