@@ -115,7 +115,8 @@ def table(results: dict[str, dict]) -> str:
         for stage, networks in results.items()
         for network, metrics in networks.items()
     }
-    names = [k for k in next(iter(rows.values())) if 'mAP' in k or '@50' in k]
+    ends = ('mAP', '@50', 'mAP_50')
+    names = [k for k in next(iter(rows.values())) if k.endswith(ends)]
     width = max(map(len, rows)) + 2
     lines = [f'{"x 100":{width}}' + ''.join(f'{n:>20}' for n in names)]
     for row, metrics in rows.items():
