@@ -205,26 +205,35 @@ class Comparison:
         own[hit] = labels[index[hit]]
         self.rows.append((before, after, item.labels, own))
 
-        for label, mask in zip(labels.tolist(), objects, strict=True):
-            self.truth.append(_annotation(image, label, mask.numpy()))
-        for mask in crowds:
-            for label in range(len(self.classes)):
-                group = np.zeros(objects.shape[1:], np.uint8)
-                group[: mask.shape[0], : mask.shape[1]] = mask
-                entry = _annotation(image, label, group)
-                self.truth.append(dict(entry, iscrowd=1))
-        true_masks, true_classes = refined.clone(), item.labels.clone()
-        true_masks[hit] = objects[index[hit]]
-        true_classes[hit] = own[hit]
-        choices = (
-            (item.labels, teacher),
-            (item.labels, refined),
-            (item.labels, true_masks),
-            (true_classes, refined),
+        masks = dict(
+            teacher=_encode(teacher),
+            refined=_encode(refined),
+            objects=_encode(objects),
         )
-        for name, (kinds, masks) in zip(self.VARIANTS, choices, strict=True):
-            for k, score in enumerate(item.scores.tolist()):
-                entry = _annotation(image, int(kinds[k]), masks[k].numpy())
+        masks['true'] = [
+            masks['objects'][i] if i >= 0 else rle
+            for i, rle in zip(index.tolist(), masks['refined'], strict=True)
+        ]
+        kinds = dict(teacher=item.labels, true=own.where(hit, item.labels))
+        for label, rle in zip(labels.tolist(), masks['objects'], strict=True):
+            self.truth.append(_annotation(image, label, rle))
+        groups = torch.zeros(len(crowds), height, width, dtype=torch.bool)
+        groups[:, : crowds.shape[1], : crowds.shape[2]] = torch.from_numpy(
+            crowds.astype(bool)
+        )
+        for rle in _encode(groups):
+            for label in range(len(self.classes)):
+                entry = _annotation(image, label, rle)
+                self.truth.append(dict(entry, iscrowd=1))
+        for name in self.VARIANTS:
+            whose, _, which, _ = name.split('_')
+            for label, rle, score in zip(
+                kinds[whose].tolist(),
+                masks[which],
+                item.scores.tolist(),
+                strict=True,
+            ):
+                entry = _annotation(image, label, rle)
                 self.found[name].append(dict(entry, score=score))
 
     def figures(self) -> dict:
@@ -262,6 +271,7 @@ class Comparison:
                 for k, name in enumerate(self.classes)
                 if (own == k).any()
             },
+            classes=list(self.classes),
             # Rows: true class, the last one nothing; columns: given class.
             confusion=matrix.int().tolist(),
         )
@@ -271,8 +281,13 @@ def _percent(values: torch.Tensor) -> float:
     return round(100 * values.mean().item(), 1)
 
 
-def _annotation(image: int, label: int, mask: np.ndarray) -> dict:
-    rle = mask_utils.encode(np.asfortranarray(mask, np.uint8))
+def _encode(masks: torch.Tensor) -> list[dict]:
+    """RLE of (n, H, W) bool masks."""
+    stacked = masks.permute(1, 2, 0).numpy()
+    return mask_utils.encode(np.asfortranarray(stacked, np.uint8))
+
+
+def _annotation(image: int, label: int, rle: dict) -> dict:
     return dict(
         image_id=image,
         category_id=label,
@@ -308,9 +323,9 @@ def average_precision(
     return round(100 * float(evaluation.stats[0]), 1)
 
 
-def draw_confusion(figures: dict, classes, path: Path) -> None:
+def draw_confusion(matrix, classes: list[str], path: Path) -> None:
     """Heat map of the classes, in percent of a true class's pseudo-labels."""
-    matrix = np.array(figures['confusion'], float)
+    matrix = np.array(matrix, float)
     share = 100 * matrix / matrix.sum(1, keepdims=True).clip(min=1)
     side = 2 + 0.5 * len(classes)
     figure, axes = plt.subplots(figsize=(side, side))
@@ -369,12 +384,8 @@ def main() -> None:
     write_json(args.out / 'quality.json', figures, indent=2)
     confusion = figures.pop('confusion', None)
     if confusion:
-        names = json.loads(Path(args.ann).read_text())['categories']
-        classes = cfg.train_dataloader.dataset.labeled.get('metainfo', {}).get(
-            'classes', [c['name'] for c in names]
-        )
         path = args.out / 'confusion.png'
-        draw_confusion(dict(confusion=confusion), classes, path)
+        draw_confusion(confusion, figures.pop('classes'), path)
     print(json.dumps(figures, indent=2))
 
 

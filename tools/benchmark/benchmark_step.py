@@ -142,9 +142,7 @@ class MemoryWatch(Hook):
     ) -> None:
         """Collect, trim and look."""
         if self.every_n_train_iters(runner, 50):
-            gc.collect()
-            ctypes.CDLL(None).malloc_trim(0)
-            self.resident.append(round(resident_mib(), 1))
+            self.resident.append(round(settled_mib(), 1))
 
 
 def benchmark(cfg: Config, iters: int, warmup: int = 3) -> dict:
@@ -199,20 +197,25 @@ def resident_mib() -> float:
     return pages * resource.getpagesize() / 2**20
 
 
+def settled_mib() -> float:
+    """Resident memory when what was freed is returned."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    return resident_mib()
+
+
 def added_memory_mib(function: Callable[[], object]) -> float:
     """What a call adds to the memory at its peak, device or host.
 
     On the host a thread looks every 2 ms: shorter peaks are not seen.
     """
-    gc.collect()
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         function()
         return (torch.cuda.max_memory_allocated() - before) / 2**20
     # What was freed but not returned would serve the call unseen.
-    ctypes.CDLL(None).malloc_trim(0)
-    before, done, peak = resident_mib(), threading.Event(), 0.0
+    before, done, peak = settled_mib(), threading.Event(), 0.0
 
     def watch() -> None:
         nonlocal peak

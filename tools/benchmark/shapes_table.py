@@ -38,6 +38,7 @@ class Row:
         config (str): Below ``configs/``; its stem names the run.
         teacher (str): Stem of the run that gives the teacher.
         semi (bool): Whether there are two networks.
+        burns_in (bool): Whether burn-in grows with the iterations.
         weight (float): ``unsup_weight`` instead of the config's.
     """
 
@@ -45,6 +46,7 @@ class Row:
     config: str
     teacher: str | None = None
     semi: bool = True
+    burns_in: bool = True
     weight: float | None = None
 
     @property
@@ -55,8 +57,7 @@ class Row:
 
     def options(self, iters: int, folder: Path) -> dict[str, object]:
         """``--cfg-options`` of this run."""
-        burns_in = self.semi and 'no_burn_in' not in self.run
-        options = runs.schedule(iters, burns_in)
+        options = runs.schedule(iters, self.semi and self.burns_in)
         if self.teacher is not None:
             options['model.teacher_checkpoint'] = folder / self.teacher
         if self.weight is not None:
@@ -86,7 +87,11 @@ TABLES = {
     # Guided Distillation, Table 4, Figure 6 and Table 5.
     'strategies': (
         SUPERVISED,
-        Row('No burn-in', 'strategies/no_burn_in_shapes_5p.py'),
+        Row(
+            'No burn-in',
+            'strategies/no_burn_in_shapes_5p.py',
+            burns_in=False,
+        ),
         Row('Fixed teacher', 'strategies/fixed_teacher_shapes_5p.py', SUP),
         Row('Standard', 'strategies/standard_shapes_5p.py'),
         Row('Guided', GUIDED, SUP),

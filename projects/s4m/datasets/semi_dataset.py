@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from mmdet.datasets.dataset_wrappers import ConcatDataset
 from mmdet.registry import DATASETS
+from mmengine.dist import master_only
 from mmengine.fileio import load
 from mmengine.logging import print_log
 
@@ -77,12 +78,7 @@ class SemiDataset(ConcatDataset):
             _build(labeled, 'labelled', ' with an instance of the classes'),
             _build(unlabeled, 'unlabelled', ''),
         ]
-        classes = [d.metainfo.get('classes') for d in datasets]
-        if classes[0] != classes[1]:
-            raise ValueError(
-                f'The labelled set has the classes {classes[0]}, the '
-                f'unlabelled set {classes[1]}.'
-            )
+        check_same_classes(labelled=datasets[0], unlabelled=datasets[1])
         super().__init__(datasets, **kwargs)
         _log_overlap(*datasets)
 
@@ -161,6 +157,25 @@ def check_annotations(dataset, with_masks: bool) -> None:
             )
 
 
+def check_same_classes(**datasets) -> None:
+    """Refuse two sets of other classes.
+
+    Args:
+        **datasets: Two data sets by what they are called.
+
+    Raises:
+        ValueError: that names both lists of classes.
+    """
+    (a, first), (b, second) = (
+        (name, d.metainfo.get('classes')) for name, d in datasets.items()
+    )
+    if first != second:
+        raise ValueError(
+            f'The {a} set has the classes {first}, the {b} set {second}.'
+        )
+
+
+@master_only  # the one process that logs
 def _log_overlap(labeled, unlabeled) -> None:
     """Say how many labelled images are among the unlabelled ones."""
     paths = [

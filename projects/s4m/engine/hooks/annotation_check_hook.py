@@ -8,7 +8,11 @@ from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from s4m.datasets.semi_dataset import SemiDataset, check_annotations
+from s4m.datasets.semi_dataset import (
+    SemiDataset,
+    check_annotations,
+    check_same_classes,
+)
 
 
 @HOOKS.register_module()
@@ -33,9 +37,4 @@ class AnnotationCheckHook(Hook):
             return
         val = runner.val_dataloader.dataset
         check_annotations(val, with_masks=False)
-        classes = [d.metainfo.get('classes') for d in (train, val)]
-        if classes[0] != classes[1]:
-            raise ValueError(
-                f'The training set has the classes {classes[0]}, the '
-                f'validation set {classes[1]}.'
-            )
+        check_same_classes(training=train, validation=val)

@@ -10,20 +10,20 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-import timm
 import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
 from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from mmengine.runner import CheckpointLoader
-from timm.models.vision_transformer import checkpoint_filter_fn
 from torch import Tensor, nn
+
+from ..state_dicts import compare_state_dicts
 
 _PLAIN = ('timm.models.vision_transformer', 'timm.models.deit')
 
 # Of a classifier or of pre-training; a backbone has no use for them.
-_DROPPED = ('head.', 'fc_norm.', 'mask_token', 'embeddings.mask_token')
+_DROPPED = ('head.', 'mask_token')
 
 
 @MODELS.register_module()
@@ -66,6 +66,8 @@ class ViTFeaturePyramid(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
+        import timm  # a second of every start that does not need it
+
         if not timm.is_model(arch):
             near = timm.list_models(f'*{arch[:5]}*')[:8]
             raise ValueError(f'timm has no model {arch!r}; it has {near} ...')
@@ -159,6 +161,8 @@ def load_vit(vit: nn.Module, checkpoint: str, arch: str) -> None:
         FileNotFoundError: if there is no such file.
         ValueError: if keys or shapes are not those of ``vit``.
     """
+    from timm.models.vision_transformer import checkpoint_filter_fn
+
     state = _read(checkpoint)
     for key in ('model', 'state_dict'):
         if isinstance(state.get(key), dict):
@@ -180,9 +184,7 @@ def load_vit(vit: nn.Module, checkpoint: str, arch: str) -> None:
     # timm's own door for files of other layouts.
     converted = checkpoint_filter_fn(dict(state), vit)
     state = {k: v for k, v in converted.items() if not k.startswith(_DROPPED)}
-    missing = [k for k in own if k not in state]
-    unexpected = [k for k in state if k not in own]
-    shapes = [k for k in own if k in state and own[k].shape != state[k].shape]
+    missing, unexpected, shapes = compare_state_dicts(own, state)
     if missing or unexpected or shapes:
         raise ValueError(
             f'{checkpoint} is not the {arch}: missing {missing[:3]} '

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ..dense_heads import DistillMask2FormerHead
 from ..pseudo_labels import at_full_size, masks_to_boxes, nearest_masks
+from ..state_dicts import compare_state_dicts
 
 _ON_STUDENT = dict(
     predict_on='student', forward_on='student', extract_feat_on='student'
@@ -146,6 +147,7 @@ class SemiInstanceSegmentor(SemiBaseDetector):
         if self.strong_augment is not None:
             images = self.strong_augment(images)
 
+        size = tuple(images.shape[-2:])
         student_samples = samples['unsup_student']
         for sample, item in zip(student_samples, instances, strict=True):
             if self.takes_mask_tensors:
@@ -154,7 +156,6 @@ class SemiInstanceSegmentor(SemiBaseDetector):
                     masks=nearest_masks(item.masks, mask_size),
                 )
             else:
-                size = tuple(images.shape[-2:])
                 sample.gt_instances = detector_targets(item, size)
         losses.update(
             self.loss_by_pseudo_instances(normalize(images), student_samples)
@@ -310,12 +311,10 @@ def load_detector(detector: nn.Module, path: str) -> None:
     }
     state = student or state
     own = detector.state_dict()
-    missing = [k for k in own if k not in state]
-    unexpected = [k for k in state if k not in own]
+    missing, unexpected, differ = compare_state_dicts(own, state)
     shapes = [
-        f'{k}: {tuple(state[k].shape)} in the file, {tuple(v.shape)} here'
-        for k, v in own.items()
-        if k in state and state[k].shape != v.shape
+        f'{k}: {tuple(state[k].shape)} in the file, {tuple(own[k].shape)} here'
+        for k in differ
     ]
     classes = [s for s in shapes if 'cls_embed' in s]
     if classes:

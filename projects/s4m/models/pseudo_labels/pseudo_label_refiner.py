@@ -10,7 +10,7 @@ from mmdet.utils import InstanceList
 from torch import Tensor, nn
 
 from ..segmenters import attach_segmenter, best_mask
-from .mask_ops import upsample_masks
+from .mask_ops import at_full_size, upsample_masks
 
 _SAMPLINGS = ('softmax', 'in_mask')
 
@@ -152,12 +152,6 @@ class PseudoLabelRefiner(nn.Module):
         masks, refine_iou, refined = self._refine(
             rgb, mask_logits, image_ids, canvas
         )
-        own = torch.cat([item.masks for item in instances])
-        if tuple(own.shape[-2:]) != canvas:
-            own = upsample_masks(mask_logits[~refined], canvas)
-        else:
-            own = own[~refined]
-        masks[~refined] = own
         for item, *fields in zip(
             instances,
             masks.split(counts),
@@ -165,7 +159,9 @@ class PseudoLabelRefiner(nn.Module):
             refined.split(counts),
             strict=True,
         ):
-            item.masks, item.refine_iou, item.refined = fields
+            new, item.refine_iou, item.refined = fields
+            new[~item.refined] = at_full_size(item[~item.refined], canvas)
+            item.masks = new
         return instances
 
     def _refine(

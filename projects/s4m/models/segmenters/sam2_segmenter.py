@@ -15,6 +15,7 @@ from mmdet.registry import MODELS
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from ..state_dicts import compare_state_dicts
 from .base import BaseSegmenter, SegmenterEmbeddings, token_index
 
 #: Short names of sam2's stock configs, as in the names of its checkpoints.
@@ -173,12 +174,9 @@ def load_sam2_checkpoint(
             f"SAM2 checkpoint {path} has no 'model' entry: it is not a "
             'checkpoint of sam2.'
         )
-    own = model.state_dict()
-    missing = [
-        k for k in own if k not in state and not k.startswith(VIDEO_ONLY)
-    ]
-    unexpected = [k for k in state if k not in own]
-    shapes = [k for k in own if k in state and own[k].shape != state[k].shape]
+    missing, unexpected, shapes = compare_state_dicts(
+        model.state_dict(), state, optional=VIDEO_ONLY
+    )
     if missing or unexpected or shapes:
         raise ValueError(
             f'SAM2 checkpoint {path} does not fit the configured model: '
