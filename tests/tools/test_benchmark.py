@@ -148,6 +148,47 @@ def test_added_memory__of_a_tensor():
     assert 48 < added_memory_mib(hold) < 80
 
 
+def test_main__known_teacher_without_checkpoint_is_trained_again(
+    tmp_path, monkeypatch
+):
+    """Results outlive their runs; a student needs the checkpoint."""
+    trained = []
+
+    def fake(config, folder, iters, options, both):
+        trained.append(folder.name)
+        folder.mkdir(parents=True)
+        (folder / f'iter_{iters}.pth').touch()
+        teacher = options.get('model.teacher_checkpoint')
+        if teacher is not None:
+            assert (teacher / f'iter_{iters}.pth').is_file()
+        metrics = {'cityscapes/mAP': 0.2, 'cityscapes/AP@50': 0.3}
+        metrics['coco/segm_mAP'] = 0.2
+        nets = ('teacher', 'student') if both else ('model',)
+        return dict(metrics=dict.fromkeys(nets, metrics), train_seconds=1)
+
+    monkeypatch.setattr(shapes_table.runs, 'train_and_test', fake)
+    results = tmp_path / 'results.json'
+    known = dict(AP=20, AP50=30)
+    known['COCO AP'] = 20
+    guided = {'teacher': known, 'student': known}
+    results.write_text(
+        json.dumps(
+            {
+                'supervised_shapes_5p/8/0': {'model': known},
+                'guided_distillation_shapes_5p/8/0': guided,
+                'same_views_shapes_5p/8/0': guided,
+            }
+        )
+    )
+    command = ['--iters', '8', '--seeds', '0', '--tables', 'augmentation']
+    command += ['--work-dir', str(tmp_path), '--results', str(results)]
+    monkeypatch.setattr('sys.argv', ['shapes_table.py', *command])
+    shapes_table.main()
+    assert trained == ['supervised_shapes_5p', 'cutout_shapes_5p']
+    shapes_table.main()  # all known: the teacher is not needed
+    assert len(trained) == 2
+
+
 def test_best_overlap__hand_computed():
     objects = torch.zeros(2, 1, 6, dtype=torch.bool)
     objects[0, 0, :2] = objects[1, 0, 3:] = True

@@ -131,13 +131,28 @@ class Results:
 
 
 def make_run(
-    row: Row, seed: int, iters: int, work_dir: Path, results: Results
+    row: Row,
+    seed: int,
+    iters: int,
+    work_dir: Path,
+    results: Results,
+    starts_others: bool = False,
 ) -> dict:
-    """Train and test one row with one seed, unless its result is known."""
+    """Train and test one row with one seed, unless its result is known.
+
+    Args:
+        row (Row): The run.
+        seed (int): Of the training.
+        iters (int): Length.
+        work_dir (Path): Holds the runs, which may have been deleted since.
+        results (Results): Known ones.
+        starts_others (bool): Whether its checkpoint is needed too.
+    """
     key = f'{row.run}/{iters}/{seed}'
     found = results.get(key)
-    if found is None:
-        folder = work_dir / str(iters) / str(seed)
+    folder = work_dir / str(iters) / str(seed)
+    checkpoint = folder / row.run / f'iter_{iters}.pth'
+    if found is None or (starts_others and not checkpoint.is_file()):
         options = row.options(iters, folder)
         options['randomness.seed'] = seed
         done = runs.train_and_test(
@@ -234,25 +249,33 @@ def main() -> None:
     args = parser.parse_args()
     results = Results(args.results)
     work_dir = args.work_dir.absolute()
-    rows = {row.run: row for name in args.tables for row in TABLES[name]}
-    for row in list(rows.values()):
-        if row.teacher is not None:
-            rows.setdefault(
-                row.teacher,
-                Row(row.teacher, f'shapes/{row.teacher}.py', semi=False),
-            )
     if not args.report_only:
-        # Teachers first; students of a seed as soon as they can start.
-        ordered = sorted(rows.values(), key=lambda row: row.semi)
+        rows = {row.run: row for name in args.tables for row in TABLES[name]}
+        wanted = [
+            (row, seed)
+            for seed in args.seeds
+            for row in rows.values()
+            if row.semi
+            and results.get(f'{row.run}/{args.iters}/{seed}') is None
+        ]
+        teachers = {(row.teacher, seed) for row, seed in wanted if row.teacher}
+        for name, _ in teachers:
+            rows.setdefault(name, Row(name, f'shapes/{name}.py', semi=False))
         with ThreadPoolExecutor(args.jobs) as pool:
-            for stage in (False, True):
+            for semi in (False, True):  # teachers first
                 jobs = [
                     pool.submit(
-                        make_run, row, seed, args.iters, work_dir, results
+                        make_run,
+                        row,
+                        seed,
+                        args.iters,
+                        work_dir,
+                        results,
+                        (row.run, seed) in teachers,
                     )
                     for seed in args.seeds
-                    for row in ordered
-                    if row.semi == stage
+                    for row in rows.values()
+                    if row.semi == semi
                 ]
                 for job in jobs:
                     job.result()
