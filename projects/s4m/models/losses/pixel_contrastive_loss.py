@@ -1,0 +1,378 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Instance-aware pixel-wise contrastive loss of SSKD."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from mmdet.registry import MODELS
+from torch import Tensor, nn
+
+_SAMPLINGS = ('uniform', 'mask', 'class', 'fusion')
+_SCOPES = ('all', 'cross_image')
+_VIEWS = ('weak', 'strong')
+
+# Rounding makes 1 - <y, y> of equal descriptors some 1e-7: no candidate.
+_EPS = 1e-5
+
+
+@dataclass
+class PixelDescriptors:
+    """What the sampler knows of the N pixels of each of B images.
+
+    Attributes:
+        queries (Tensor): (B, N, K) P_m, the share of each query in a pixel.
+        classes (Tensor): (B, N, C + 1) F_c, the class of a pixel, "no
+            object" last.
+    """
+
+    queries: Tensor
+    classes: Tensor
+
+    @property
+    def instances(self) -> Tensor:
+        """(B, N) int64 predicted instance: the strongest query.
+
+        Pixels of no object are one instance, K.
+        """
+        background = self.classes.argmax(-1) == self.classes.shape[-1] - 1
+        ids = self.queries.argmax(-1)
+        return ids.masked_fill(background, self.queries.shape[-1])
+
+
+@torch.no_grad()
+def pixel_descriptors(
+    mask_logits: Tensor,
+    cls_logits: Tensor,
+    grid_size: tuple[int, int],
+    mask_temperature: float = 0.5,
+) -> PixelDescriptors:
+    """Fuse mask and class scores on a feature grid.
+
+    ``P_m = softmax_k(mask logits / temperature)``, ``P_c = softmax(class
+    logits)``, ``F_c[p, c] = sum_k P_m[k, p] P_c[k, c]``.
+
+    Args:
+        mask_logits (Tensor): (B, K, H, W), resized bilinearly to the grid.
+        cls_logits (Tensor): (B, K, C + 1).
+        grid_size (tuple[int, int]): (h, w), N = h * w.
+        mask_temperature (float): Of the softmax over the queries.
+    """
+    masks = F.interpolate(
+        mask_logits.float(), grid_size, mode='bilinear', align_corners=False
+    )
+    queries = (masks.flatten(2) / mask_temperature).softmax(1).transpose(1, 2)
+    with torch.autocast(queries.device.type, enabled=False):
+        classes = queries @ cls_logits.float().softmax(-1)
+    return PixelDescriptors(queries, classes)
+
+
+@torch.no_grad()
+def draw_negatives(
+    weights: Tensor, num_negatives: int
+) -> tuple[Tensor, Tensor]:
+    """Draw candidates without replacement, in proportion to their weights.
+
+    The largest of ``weight / Exp(1)`` keys, which is Gumbel top-k: the first
+    draw is proportional to the weights, later ones among what is left.
+
+    Args:
+        weights (Tensor): (A, M), at least 0.
+        num_negatives (int): R.
+
+    Returns:
+        tuple[Tensor, Tensor]: (A, min(R, M)) int64 indices, and whether each
+        is one: false where an anchor has fewer candidates.
+    """
+    keys = weights / torch.empty_like(weights).exponential_().clamp_(min=1e-30)
+    keys, index = keys.topk(min(num_negatives, weights.shape[1]), dim=1)
+    return index, keys > 0
+
+
+@MODELS.register_module()
+class PixelContrastiveLoss(nn.Module):
+    """InfoNCE between pixels, with instance-aware negatives.
+
+    `SSKD <https://arxiv.org/abs/2604.03841>`_, L_pxl: with z the normalised
+    output of a projection head on a feature map, the same pixel of a weak
+    and a strong view is a positive pair, and R other pixels are drawn as
+    negatives from the model's own detached predictions:
+
+    ``L = -mean log(e^{s+} / (e^{s+} + sum_r e^{s-_r}))``, s = <z, z'> / T.
+
+    The weight of a candidate is ``max(0, 1 - <y, y'>)``, y the L2-normalised
+    concatenation of P_m and F_c (:func:`pixel_descriptors`). Query indices
+    mean nothing in another image: its pixels are compared by normalised F_c
+    alone, in mode ``mask`` not at all. Anchors without a candidate (one image
+    and ``cross_image``) have a loss of 0. Pixels of the padding take no part.
+
+    Args:
+        in_channels (int): Of the feature map.
+        hidden_channels (int): Of the projection head's two hidden layers.
+        out_channels (int): Of z.
+        sampling (str): ``fusion``, ``mask`` (P_m alone), ``class`` (F_c
+            alone) or ``uniform``.
+        num_negatives (int): R; an anchor with fewer candidates uses those.
+        negative_scope (str): ``all`` pixels of the batch, or those of other
+            images: ``cross_image``.
+        negative_view (str): View that negatives are taken from.
+        temperature (float | tuple[float, float]): T, or its first and last
+            value of a linear schedule. The schedule's position is a buffer,
+            so that a resumed run goes on with it.
+        schedule_iters (int): Iterations of the schedule.
+        mask_temperature (float): Of P_m's softmax.
+        anchors_per_image (int, optional): Random pixels that are anchors; by
+            default all are.
+        chunk_size (int): Anchors whose similarities to all pixels exist at a
+            time.
+        loss_weight (float): lambda_pxl.
+
+    Raises:
+        ValueError: if an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        hidden_channels: int = 128,
+        out_channels: int = 128,
+        sampling: str = 'fusion',
+        num_negatives: int = 200,
+        negative_scope: str = 'all',
+        negative_view: str = 'weak',
+        temperature: float | tuple[float, float] = 0.2,
+        schedule_iters: int | None = None,
+        mask_temperature: float = 0.5,
+        anchors_per_image: int | None = None,
+        chunk_size: int = 1024,
+        loss_weight: float = 0.1,
+    ) -> None:
+        super().__init__()
+        for name, value, choices in (
+            ('sampling', sampling, _SAMPLINGS),
+            ('negative_scope', negative_scope, _SCOPES),
+            ('negative_view', negative_view, _VIEWS),
+        ):
+            if value not in choices:
+                raise ValueError(
+                    f'{name} must be one of {choices}, got {value!r}'
+                )
+        for name, value in (
+            ('num_negatives', num_negatives),
+            ('chunk_size', chunk_size),
+            ('anchors_per_image', anchors_per_image),
+            ('schedule_iters', schedule_iters),
+        ):
+            if value is not None and value < 1:
+                raise ValueError(f'{name} must be >= 1, got {value}')
+        constant = isinstance(temperature, int | float)
+        span = (temperature, temperature) if constant else tuple(temperature)
+        if len(span) != 2 or min(*span, mask_temperature) <= 0:
+            raise ValueError(
+                'temperature must be a number or a pair of them, and '
+                f'mask_temperature a number, all > 0; got {temperature} and '
+                f'{mask_temperature}'
+            )
+        if constant != (schedule_iters is None):
+            raise ValueError(
+                'schedule_iters goes with a pair of temperatures, got '
+                f'{schedule_iters} and {temperature}'
+            )
+        self.sampling = sampling
+        self.num_negatives = num_negatives
+        self.negative_scope = negative_scope
+        self.negative_view = negative_view
+        self.temperatures = span
+        self.schedule_iters = schedule_iters
+        self.mask_temperature = mask_temperature
+        self.anchors_per_image = anchors_per_image
+        self.chunk_size = chunk_size
+        self.loss_weight = loss_weight
+        self.projector = nn.Sequential(
+            nn.Linear(in_channels, hidden_channels),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden_channels, hidden_channels),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden_channels, out_channels),
+        )
+        if schedule_iters is not None:
+            self.register_buffer('iteration', torch.zeros((), dtype=torch.int))
+        #: Whether :meth:`forward` keeps :attr:`statistics`, which the
+        #: ``ContrastiveDiagnosticsHook`` logs.
+        self.keep_statistics = False
+        self.statistics: dict[str, Tensor] = {}
+
+    @property
+    def temperature(self) -> float | Tensor:
+        """T of this iteration."""
+        first, last = self.temperatures
+        if self.schedule_iters is None:
+            return first
+        done = (self.iteration / self.schedule_iters).clamp(max=1)
+        return first + (last - first) * done
+
+    def forward(
+        self,
+        weak: Tensor,
+        strong: Tensor,
+        mask_logits: Tensor,
+        cls_logits: Tensor,
+        valid: Tensor | None = None,
+        gt_ids: Tensor | None = None,
+    ) -> Tensor:
+        """Loss of a batch, in fp32 whatever the autocast.
+
+        Args:
+            weak (Tensor): (B, C, h, w) features of the weak view.
+            strong (Tensor): (B, C, h, w) of the strong one: the same pixels
+                in other colours. No gradient goes into them.
+            mask_logits (Tensor): (B, K, H, W) predictions on the weak view,
+                over the same area as the features. Used without gradient.
+            cls_logits (Tensor): (B, K, C + 1), "no object" last.
+            valid (Tensor, optional): (B, h, w) bool, false on padding.
+            gt_ids (Tensor, optional): (B, h, w) int64, the object of each
+                pixel, 0 the background, -1 unknown. For the statistics.
+
+        Returns:
+            Tensor: a scalar.
+        """
+        grid = tuple(weak.shape[-2:])
+        descriptors = pixel_descriptors(
+            mask_logits, cls_logits, grid, self.mask_temperature
+        )
+        if valid is None:
+            valid = weak.new_ones((len(weak), *grid), dtype=torch.bool)
+        valid = valid.flatten(1)
+        with torch.autocast(weak.device.type, enabled=False):
+            z_weak, z_strong = (
+                F.normalize(
+                    self.projector(f.flatten(2).transpose(1, 2)[valid]), dim=1
+                )
+                for f in (weak.float(), strong.detach().float())
+            )
+            loss = self._info_nce(z_weak, z_strong, descriptors, valid, gt_ids)
+        if self.schedule_iters is not None and self.training:
+            self.iteration += 1
+        return self.loss_weight * loss
+
+    def _info_nce(
+        self,
+        z_weak: Tensor,
+        z_strong: Tensor,
+        descriptors: PixelDescriptors,
+        valid: Tensor,
+        gt_ids: Tensor | None,
+    ) -> Tensor:
+        """Mean over the anchors; (M, D) embeddings of the valid pixels."""
+        pool = z_weak if self.negative_view == 'weak' else z_strong
+        queries, classes = descriptors.queries[valid], descriptors.classes
+        classes = classes[valid]
+        others = F.normalize(classes, dim=1)
+        ids = [descriptors.instances[valid]]
+        if gt_ids is not None:
+            ids.append(gt_ids.flatten(1)[valid])
+        totals = _Totals(pool) if self.keep_statistics else None
+        total, num_anchors, start = z_weak.sum() * 0, 0, 0
+        for count in valid.sum(1).tolist():
+            own = slice(start, start + count)
+            start += count
+            within = self._descriptor(queries[own], classes[own])
+            anchors = torch.arange(count, device=z_weak.device)
+            if self.anchors_per_image is not None:
+                anchors = torch.randperm(count, device=z_weak.device)
+                anchors = anchors[: self.anchors_per_image]
+            for part in anchors.split(self.chunk_size):
+                weights = self._weights(part, own, within, others)
+                index, found = draw_negatives(weights, self.num_negatives)
+                here = own.start + part
+                cosines = (z_weak[here] @ pool.T).gather(1, index)
+                positive = (z_weak[here] * z_strong[here]).sum(1)
+                negative = (cosines / self.temperature).masked_fill(
+                    ~found, -torch.inf
+                )
+                scaled = (positive / self.temperature)[:, None]
+                losses = torch.cat([scaled, negative], 1).logsumexp(1)
+                total = total + (losses - scaled[:, 0]).sum()
+                if totals is not None:
+                    totals.add(positive, cosines, found, index, here, own, ids)
+            num_anchors += len(anchors)
+        if totals is not None:
+            self.statistics = totals.means()
+        return total / max(num_anchors, 1)
+
+    def _descriptor(self, queries: Tensor, classes: Tensor) -> Tensor | None:
+        """y of one image's N pixels, None where all are alike."""
+        if self.sampling == 'uniform':
+            return None
+        if self.sampling == 'mask':
+            return F.normalize(queries, dim=1)
+        if self.sampling == 'class':
+            return F.normalize(classes, dim=1)
+        return F.normalize(torch.cat([queries, classes], 1), dim=1)
+
+    @torch.no_grad()
+    def _weights(
+        self,
+        anchors: Tensor,
+        own: slice,
+        within: Tensor | None,
+        others: Tensor,
+    ) -> Tensor:
+        """Weights of all pixels as negatives of one image's anchors.
+
+        Args:
+            anchors (Tensor): (A, ) int64, in the image.
+            own (slice): The image's pixels among all M.
+            within (Tensor, optional): (N, D) y of the image's pixels.
+            others (Tensor): (M, C + 1) normalised F_c of all.
+
+        Returns:
+            Tensor: (A, M).
+        """
+        here = own.start + anchors
+        if self.sampling in ('uniform', 'mask'):
+            weights = others.new_ones(len(anchors), len(others))
+        else:
+            weights = 1 - others[here] @ others.T
+        if self.negative_scope == 'cross_image':
+            weights[:, own] = 0
+        elif within is not None:
+            weights[:, own] = 1 - within[anchors] @ within.T
+        weights.masked_fill_(weights < _EPS, 0)
+        return weights.scatter_(1, here[:, None], 0)
+
+
+class _Totals:
+    """Sums behind the margin and the false-negative rate."""
+
+    def __init__(self, like: Tensor) -> None:
+        self.sums = like.new_zeros(8, dtype=torch.float64)
+
+    @torch.no_grad()
+    def add(self, positive, cosines, found, index, here, own, ids) -> None:
+        """One chunk of anchors of one image; see ``_info_nce``."""
+        in_image = found & (index >= own.start) & (index < own.stop)
+        values = [
+            positive.sum(),
+            torch.tensor(len(positive)),
+            (cosines * found).sum(),
+            found.sum(),
+        ]
+        for which in ids:
+            mine = which[here][:, None]
+            known = found & (mine >= 0)
+            same = in_image & known & (which[index] == mine)
+            values += [same.sum(), known.sum()]
+        for k, value in enumerate(values):
+            self.sums[k] += value
+
+    def means(self) -> dict[str, Tensor]:
+        """``margin``, ``fnr_pred`` and, with known objects, ``fnr_gt``."""
+        positive, anchors, negative, drawn, same, of, gt_same, gt_of = (
+            self.sums
+        )
+        margin = positive / anchors - negative / drawn
+        stats = dict(margin=margin, fnr_pred=same / of, fnr_gt=gt_same / gt_of)
+        return {k: v for k, v in stats.items() if torch.isfinite(v)}
