@@ -13,6 +13,7 @@ from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.structures import InstanceData
 from s4m.models import DistillMask2Former, StructuralDistillMixin
+from s4m.models.data_preprocessors import to_rgb
 from s4m.models.detectors import record_output, sample_query_points
 from s4m.models.segmenters import attach_segmenter
 
@@ -107,7 +108,7 @@ def test_targets__segmenter_sees_the_pixels(model_cfg):
     """RGB of 0..255, the mean pixel where the input is padded."""
     model = MODELS.build(model_cfg)
     inputs, _ = _batch(1)
-    rgb = model.denormalize(inputs)
+    rgb = to_rgb(model.data_preprocessor, inputs)
     mean = torch.tensor([123.675, 116.28, 103.53])
     std = torch.tensor([58.395, 57.12, 57.375])
     torch.testing.assert_close(rgb[0, :, 60, 120], mean)

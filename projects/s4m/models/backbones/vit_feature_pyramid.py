@@ -37,11 +37,23 @@ class ViTFeaturePyramid(BaseModule):
     grid. Position embeddings are interpolated to the input, which is padded
     (with the mean pixel, after normalisation) to full patches.
 
+    `DPT <https://arxiv.org/abs/2103.13413>`_, as SSKD's student has it: each
+    level has a block of its own (``out_indices``), and convolutions change
+    the resolution (``resample='conv'``): transposed ones to finer strides, a
+    3x3 of stride 2 to a coarser one.
+
     Args:
         arch (str): Name of a timm vision transformer, such as
             ``vit_base_patch14_dinov2`` or ``deit_base_patch16_224``.
-        out_channels (int): Of every level.
-        strides (Sequence[int]): Of the levels, in input pixels.
+        out_channels (int | Sequence[int]): Of every level, or of each.
+        strides (Sequence[float]): Of the levels, in input pixels. With
+            ``conv`` a power of two times the patch: 3.5, 7, 14, 28.
+        out_indices (Sequence[int], optional): Block of each level, counted
+            from 0; by default all have the last one.
+        resample (str): ``bilinear`` or ``conv``.
+        vit_cfg (dict, optional): Arguments of timm's ``VisionTransformer``
+            in place of those of ``arch``, such as ``depth`` or
+            ``patch_size``.
         frozen (bool): Keep the transformer as it was loaded: eval mode, no
             gradient, no graph. The 1x1 convolutions train.
         with_cp (bool): Activation checkpointing of the blocks.
@@ -58,8 +70,11 @@ class ViTFeaturePyramid(BaseModule):
     def __init__(
         self,
         arch: str,
-        out_channels: int = 256,
-        strides: Sequence[int] = (4, 8, 16, 32),
+        out_channels: int | Sequence[int] = 256,
+        strides: Sequence[float] = (4, 8, 16, 32),
+        out_indices: Sequence[int] | None = None,
+        resample: str = 'bilinear',
+        vit_cfg: dict | None = None,
         frozen: bool = False,
         with_cp: bool = False,
         drop_path_rate: float = 0.0,
@@ -82,6 +97,7 @@ class ViTFeaturePyramid(BaseModule):
             num_classes=0,
             dynamic_img_size=True,
             drop_path_rate=drop_path_rate,
+            **(vit_cfg or {}),
         )
         vit.set_grad_checkpointing(with_cp)
         self.vit = vit
@@ -89,12 +105,49 @@ class ViTFeaturePyramid(BaseModule):
         self.patch_size = vit.patch_embed.patch_size[0]
         self.strides = tuple(strides)
         self.frozen = frozen
+        if isinstance(out_channels, int):
+            out_channels = [out_channels] * len(self.strides)
+        self.out_indices = self._blocks(out_indices)
+        if len(out_channels) != len(self.strides):
+            raise ValueError(
+                f'{len(self.strides)} strides, but out_channels has '
+                f'{len(out_channels)} values'
+            )
         self.convs = nn.ModuleList(
-            nn.Conv2d(vit.embed_dim, out_channels, 1) for _ in strides
+            nn.Conv2d(vit.embed_dim, channels, 1) for channels in out_channels
         )
+        if resample not in ('bilinear', 'conv'):
+            raise ValueError(
+                f"resample must be 'bilinear' or 'conv', got {resample!r}"
+            )
+        self.resample = resample
+        if resample == 'conv':
+            self.resamplers = nn.ModuleList(
+                _resampler(channels, self.patch_size, stride)
+                for channels, stride in zip(
+                    out_channels, self.strides, strict=True
+                )
+            )
         if frozen:
             self.vit.requires_grad_(False)
         self.train(self.training)
+
+    def _blocks(self, indices: Sequence[int] | None) -> tuple[int, ...]:
+        """The block of each level."""
+        depth = len(self.vit.blocks)
+        if indices is None:
+            indices = [depth - 1] * len(self.strides)
+        if len(indices) != len(self.strides):
+            raise ValueError(
+                f'{len(self.strides)} strides, but out_indices has '
+                f'{len(indices)} blocks'
+            )
+        if not all(0 <= i < depth for i in indices):
+            raise ValueError(
+                f'out_indices must be blocks 0 to {depth - 1} of '
+                f'{self.arch}, got {tuple(indices)}'
+            )
+        return tuple(indices)
 
     def init_weights(self) -> None:
         """Load the transformer where ``init_cfg`` names a file."""
@@ -122,14 +175,18 @@ class ViTFeaturePyramid(BaseModule):
         height, width = x.shape[-2:]
         size = [self._padded(height), self._padded(width)]
         x = F.pad(x, (0, size[1] - width, 0, size[0] - height))
+        blocks = sorted(set(self.out_indices))
         with torch.no_grad() if self.frozen else nullcontext():
-            (tokens,) = self.vit.forward_intermediates(
-                x, indices=1, norm=True, intermediates_only=True
+            tokens = self.vit.forward_intermediates(
+                x, indices=blocks, norm=True, intermediates_only=True
             )
+        by_block = dict(zip(blocks, tokens, strict=True))
         outs = []
-        for conv, stride in zip(self.convs, self.strides, strict=True):
-            out = conv(tokens)
-            if stride != self.patch_size:
+        for level, stride in enumerate(self.strides):
+            out = self.convs[level](by_block[self.out_indices[level]])
+            if self.resample == 'conv':
+                out = self.resamplers[level](out)
+            elif stride != self.patch_size:
                 # The scale, not the size, so that pixels stay where they are
                 # whatever was padded.
                 out = F.interpolate(
@@ -144,9 +201,32 @@ class ViTFeaturePyramid(BaseModule):
         return tuple(outs)
 
     def _padded(self, length: int) -> int:
-        """Full patches that cover all positions of the coarsest level."""
-        covered = math.ceil(length / max(self.strides)) * max(self.strides)
+        """Full patches that cover all positions of the coarsest level.
+
+        A strided convolution pads for itself: full patches are enough.
+        """
+        coarsest = 1 if self.resample == 'conv' else max(self.strides)
+        covered = math.ceil(length / coarsest) * coarsest
         return math.ceil(covered / self.patch_size) * self.patch_size
+
+
+def _resampler(channels: int, patch: int, stride: float) -> nn.Module:
+    """DPT's convolution from the patch grid to a stride.
+
+    Raises:
+        ValueError: if it is no power of two times the patch, or more than 2.
+    """
+    factor = patch / stride
+    if factor == 1:
+        return nn.Identity()
+    if factor == 0.5:
+        return nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+    if factor in (2, 4):
+        return nn.ConvTranspose2d(channels, channels, int(factor), int(factor))
+    raise ValueError(
+        f"resample='conv' with patches of {patch} makes strides "
+        f'{patch / 4:g}, {patch / 2:g}, {patch} and {2 * patch}, not {stride}'
+    )
 
 
 def load_vit(vit: nn.Module, checkpoint: str, arch: str) -> None:

@@ -8,6 +8,18 @@ from mmdet.registry import MODELS
 from torch import Tensor
 
 
+def to_rgb(preprocessor: DetDataPreprocessor, inputs: Tensor) -> Tensor:
+    """RGB in 0..255 of (B, 3, H, W) network inputs.
+
+    Args:
+        preprocessor (DetDataPreprocessor): That normalised them. Files are
+            read as BGR, so channels that were converted are RGB.
+        inputs (Tensor): (B, 3, H, W).
+    """
+    pixels = inputs * preprocessor.std + preprocessor.mean
+    return pixels if preprocessor._channel_conversion else pixels.flip(1)
+
+
 @MODELS.register_module()
 class SemiDataPreprocessor(DetDataPreprocessor):
     """Batches of pixels per branch in training, normalised ones elsewhere.
@@ -64,8 +76,6 @@ class SemiDataPreprocessor(DetDataPreprocessor):
                 training,
             )
             # MMDet pads after normalising, with 0: that is the mean pixel.
-            pixels = batch['inputs'] * self.std + self.mean
-            rgb = pixels if self._channel_conversion else pixels.flip(1)
-            inputs[branch] = rgb
+            inputs[branch] = to_rgb(self, batch['inputs'])
             data_samples[branch] = batch['data_samples']
         return dict(inputs=inputs, data_samples=data_samples)

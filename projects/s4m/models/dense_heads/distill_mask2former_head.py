@@ -6,7 +6,8 @@ from __future__ import annotations
 import torch
 from mmdet.models.dense_heads import Mask2FormerHead
 from mmdet.registry import MODELS
-from mmdet.utils import InstanceList
+from mmdet.utils import ConfigType, InstanceList
+from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor
 
@@ -23,8 +24,31 @@ class DistillMask2FormerHead(Mask2FormerHead):
       12544 points overflow fp16;
     * the raw logits of each query are what ``forward`` returns, and the
       ``mask_features`` the first output of the submodule ``pixel_decoder``:
-      that is where pseudo-labelling and distillation read them.
+      that is where pseudo-labelling and distillation read them;
+    * the pixel decoder may be one without a deformable encoder, such as the
+      ``DPTPixelDecoder``.
     """
+
+    def __init__(
+        self,
+        *args,
+        pixel_decoder: ConfigType,
+        num_transformer_feat_level: int = 3,
+        **kwargs,
+    ) -> None:
+        if 'encoder' not in pixel_decoder:
+            # MMDet's head asks every pixel decoder for its encoder's levels.
+            levels = dict(num_levels=num_transformer_feat_level)
+            pixel_decoder = ConfigDict(
+                pixel_decoder,
+                encoder=dict(layer_cfg=dict(self_attn_cfg=levels)),
+            )
+        super().__init__(
+            *args,
+            pixel_decoder=pixel_decoder,
+            num_transformer_feat_level=num_transformer_feat_level,
+            **kwargs,
+        )
 
     def preprocess_gt(
         self, batch_gt_instances: InstanceList, batch_gt_semantic_segs

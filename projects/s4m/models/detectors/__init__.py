@@ -1,4 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
+from .contrastive_detectors import (
+    ContrastiveDistillMixin,
+    ContrastiveMask2Former,
+    object_grid,
+    valid_grid,
+)
 from .distill_detectors import (
     DistillCondInst,
     DistillMaskFormer,
@@ -13,6 +19,7 @@ from .distill_mask2former import (
     record_output,
     sample_query_points,
 )
+from .prompted_detector import PromptedDetector
 from .semi_instance_segmentor import (
     SemiInstanceSegmentor,
     find_checkpoint,
@@ -20,6 +27,8 @@ from .semi_instance_segmentor import (
 )
 
 __all__ = [
+    'ContrastiveDistillMixin',
+    'ContrastiveMask2Former',
     'DistillCondInst',
     'DistillMask2Former',
     'DistillMaskFormer',
@@ -27,10 +36,13 @@ __all__ = [
     'DistillQueryInst',
     'DistillRTMDet',
     'DistillSOLOv2',
+    'PromptedDetector',
     'SemiInstanceSegmentor',
     'StructuralDistillMixin',
     'find_checkpoint',
     'load_detector',
+    'object_grid',
     'record_output',
     'sample_query_points',
+    'valid_grid',
 ]

@@ -13,6 +13,7 @@ from mmdet.structures import SampleList
 from mmdet.utils import ConfigType, OptConfigType
 from torch import Tensor, nn
 
+from ..data_preprocessors import to_rgb
 from ..losses import similarity_rows
 from ..segmenters import attach_segmenter, token_index
 
@@ -154,7 +155,7 @@ class StructuralDistillMixin:
             (h, w) of the segmenter's grid over the padded canvas.
         """
         self.build_segmenter()
-        rgb = self.denormalize(batch_inputs)
+        rgb = to_rgb(self.data_preprocessor, batch_inputs)
         canvas = tuple(rgb.shape[-2:])
         foreground = torch.stack(
             [
@@ -170,13 +171,6 @@ class StructuralDistillMixin:
         grid = embeddings.grid_size
         rows = self.segmenter.similarity(embeddings, points)
         return token_index(points, canvas, grid), rows, grid
-
-    def denormalize(self, batch_inputs: Tensor) -> Tensor:
-        """RGB in 0..255 of (B, 3, H, W) network inputs."""
-        preprocessor = self.data_preprocessor
-        pixels = batch_inputs * preprocessor.std + preprocessor.mean
-        # Files are read as BGR: converted means RGB.
-        return pixels if preprocessor._channel_conversion else pixels.flip(1)
 
 
 def _union(masks, canvas: tuple[int, int], device) -> Tensor:

@@ -3,6 +3,7 @@ from .mask_ops import (
     at_full_size,
     masks_to_boxes,
     nearest_masks,
+    resize_cropped_masks,
     upsample_masks,
 )
 from .prediction_pseudo_labeler import PredictionPseudoLabeler
@@ -25,6 +26,7 @@ __all__ = [
     'mask_iou',
     'masks_to_boxes',
     'nearest_masks',
+    'resize_cropped_masks',
     'sample_mask_points',
     'top_layer',
     'upsample_masks',

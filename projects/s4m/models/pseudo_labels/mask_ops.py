@@ -30,6 +30,39 @@ def upsample_masks(logits: Tensor, size: tuple[int, int]) -> Tensor:
     )
 
 
+def resize_cropped_masks(
+    logits: Tensor,
+    canvas: tuple[int, int],
+    valid: tuple[int, int],
+    size: tuple[int, int],
+) -> Tensor:
+    """Binary masks of an image without its padding, at another size.
+
+    Args:
+        logits (Tensor): (n, h, w) that cover the padded canvas.
+        canvas (tuple[int, int]): (H, W) of the padded image.
+        valid (tuple[int, int]): (H, W) of the image in it, at the upper left.
+        size (tuple[int, int]): (H, W) of the result.
+
+    Returns:
+        Tensor: (n, H, W) bool.
+    """
+    if len(logits) == 0:
+        return logits.new_zeros((0, *size), dtype=torch.bool)
+    masks = []
+    for part in logits.split(32):
+        part = _bilinear(part[:, None].float(), canvas)
+        part = part[..., : valid[0], : valid[1]]
+        masks.append(_bilinear(part, size)[:, 0] > 0)
+    return torch.cat(masks)
+
+
+def _bilinear(x: Tensor, size: tuple[int, int]) -> Tensor:
+    if tuple(x.shape[-2:]) == size:
+        return x
+    return F.interpolate(x, size, mode='bilinear', align_corners=False)
+
+
 def nearest_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
     """(n, H, W) bool masks at another size."""
     if tuple(masks.shape[-2:]) == size:

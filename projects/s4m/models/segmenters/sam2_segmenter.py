@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import pickle
+from collections.abc import Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -211,7 +212,11 @@ class SAM2Segmenter(BaseSegmenter):
             :meth:`decode_chunk`.
         dtype (str): ``float32``, ``bfloat16`` or ``float16``: the autocast
             dtype of encoder and decoder, whatever the surrounding autocast.
-        frozen (bool): See :class:`BaseSegmenter`.
+        frozen (bool): See :class:`BaseSegmenter`. One that trains reads its
+            checkpoint in :meth:`init_weights`, as MMDet's modules do: what
+            was trained is in its owner's checkpoint.
+        trainable (Sequence[str], optional): Submodules of sam2's model that
+            train, such as ``image_encoder.neck``; by default all of it.
 
     Raises:
         ValueError: if an argument is out of range.
@@ -226,6 +231,7 @@ class SAM2Segmenter(BaseSegmenter):
         chunk_size: int = 32,
         dtype: str = 'float32',
         frozen: bool = True,
+        trainable: Sequence[str] | None = None,
     ) -> None:
         super().__init__(frozen)
         if chunk_size < 1:
@@ -235,9 +241,10 @@ class SAM2Segmenter(BaseSegmenter):
         self.chunk_size = chunk_size
         self.dtype = getattr(torch, dtype)
         self.model = build_sam2_model(config, image_size)
-        if checkpoint is not None:
+        self.checkpoint, self.sha256 = checkpoint, sha256
+        if checkpoint is not None and frozen:
             load_sam2_checkpoint(self.model, checkpoint, sha256)
-        else:
+        elif checkpoint is None:
             print_log(
                 f'SAM2Segmenter({config}): no checkpoint, the weights are '
                 'random.',
@@ -248,8 +255,24 @@ class SAM2Segmenter(BaseSegmenter):
         std = torch.tensor(_PIXEL_STD).view(1, 3, 1, 1) * 255
         self.register_buffer('pixel_mean', mean, persistent=False)
         self.register_buffer('pixel_std', std, persistent=False)
-        self.requires_grad_(not frozen)
+        self.requires_grad_(not frozen and trainable is None)
+        for name in trainable or ():
+            if frozen or name not in dict(self.model.named_modules()):
+                raise ValueError(
+                    f'trainable={name!r}: '
+                    + (
+                        'the segmenter is frozen'
+                        if frozen
+                        else 'sam2 has no such module'
+                    )
+                )
+            self.model.get_submodule(name).requires_grad_()
         self.train(not frozen)
+
+    def init_weights(self) -> None:
+        """Read the checkpoint of a segmenter that trains."""
+        if self.checkpoint is not None and not self.frozen:
+            load_sam2_checkpoint(self.model, self.checkpoint, self.sha256)
 
     # ------------------------------------------------------------ public
     def encode(self, rgb: Tensor) -> SegmenterEmbeddings:
