@@ -15,38 +15,13 @@ import sys
 from pathlib import Path
 
 import cv2
-import numpy as np
 from mmdet.apis import DetInferencer
-from pycocotools import mask as mask_utils
 from rich.progress import track
 
 sys.path.append(str(Path(__file__).parent / 'dataset_converters'))
+from coco_annotations import instance_annotations
 from images_to_coco import find_images
 from whole_files import write_json
-
-
-def to_annotations(sample, image_id: int, score_thr: float) -> list[dict]:
-    """COCO annotations of one prediction, best first."""
-    pred = sample.pred_instances.cpu().numpy()
-    annotations = []
-    for k in np.argsort(-pred.scores):
-        if pred.scores[k] < score_thr or not pred.masks[k].any():
-            continue
-        rle = mask_utils.encode(np.asfortranarray(pred.masks[k], np.uint8))
-        annotations.append(
-            dict(
-                image_id=image_id,
-                category_id=int(pred.labels[k]) + 1,
-                score=round(float(pred.scores[k]), 5),
-                bbox=mask_utils.toBbox(rle).tolist(),
-                area=int(mask_utils.area(rle)),
-                iscrowd=0,
-                segmentation=dict(
-                    size=rle['size'], counts=rle['counts'].decode()
-                ),
-            )
-        )
-    return annotations
 
 
 def main() -> None:
@@ -69,6 +44,8 @@ def main() -> None:
     inferencer = DetInferencer(
         args.config, args.checkpoint, args.device, show_progress=False
     )
+    classes = inferencer.visualizer.dataset_meta['classes']
+    category_ids = list(range(1, len(classes) + 1))
     images, annotations = [], []
     for image_id, file in enumerate(track(files, 'images')):
         if cv2.imread(str(file)) is None:
@@ -84,9 +61,10 @@ def main() -> None:
         images.append(
             dict(id=image_id, file_name=str(file), height=height, width=width)
         )
-        for annotation in to_annotations(sample, image_id, args.score_thr):
+        pred = sample.pred_instances
+        pred = pred[pred.scores >= args.score_thr]
+        for annotation in instance_annotations(pred, image_id, category_ids):
             annotations.append(dict(id=len(annotations), **annotation))
-    classes = inferencer.visualizer.dataset_meta['classes']
     target = args.out / 'predictions.json'
     categories = [dict(id=i + 1, name=n) for i, n in enumerate(classes)]
     write_json(

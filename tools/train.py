@@ -15,7 +15,7 @@ import torch
 from mmdet.utils import setup_cache_size_limit_of_dynamo
 from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
+from mmengine.runner import Runner, find_latest_checkpoint
 from s4m.engine import setup_cpu_distributed
 
 
@@ -105,6 +105,18 @@ def set_amp(cfg: Config, dtype: str) -> None:
         cfg.optim_wrapper.update(dtype='float16', loss_scale='dynamic')
 
 
+def set_resume(cfg: Config, checkpoint: str) -> None:
+    """Go on from a checkpoint, or from the latest one (``auto``).
+
+    Where ``auto`` finds none the run begins: with the weights that the
+    config's own ``load_from`` names.
+    """
+    if checkpoint != 'auto':
+        cfg.resume, cfg.load_from = True, checkpoint
+    elif find_latest_checkpoint(cfg.work_dir) is not None:
+        cfg.resume, cfg.load_from = True, None
+
+
 def main() -> None:
     """Train."""
     args = parse_args()
@@ -119,8 +131,7 @@ def main() -> None:
             )
         cfg.auto_scale_lr.enable = True
     if args.resume is not None:
-        cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
+        set_resume(cfg, args.resume)
     runner_type = RUNNERS.get(cfg.get('runner_type', 'Runner')) or Runner
     runner_type.from_cfg(cfg).train()
 

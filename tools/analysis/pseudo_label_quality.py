@@ -31,12 +31,12 @@ import torch
 from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from pycocotools import mask as mask_utils
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from rich.progress import track
 
 sys.path.append(str(Path(__file__).parents[1]))
+from coco_annotations import annotation, encode_masks
 from whole_files import write_json
 
 matplotlib.use('Agg')
@@ -206,9 +206,9 @@ class Comparison:
         self.rows.append((before, after, item.labels, own))
 
         masks = dict(
-            teacher=_encode(teacher),
-            refined=_encode(refined),
-            objects=_encode(objects),
+            teacher=encode_masks(teacher),
+            refined=encode_masks(refined),
+            objects=encode_masks(objects),
         )
         masks['true'] = [
             masks['objects'][i] if i >= 0 else rle
@@ -216,14 +216,14 @@ class Comparison:
         ]
         kinds = dict(teacher=item.labels, true=own.where(hit, item.labels))
         for label, rle in zip(labels.tolist(), masks['objects'], strict=True):
-            self.truth.append(_annotation(image, label, rle))
+            self.truth.append(annotation(image, label, rle))
         groups = torch.zeros(len(crowds), height, width, dtype=torch.bool)
         groups[:, : crowds.shape[1], : crowds.shape[2]] = torch.from_numpy(
             crowds.astype(bool)
         )
-        for rle in _encode(groups):
+        for rle in encode_masks(groups):
             for label in range(len(self.classes)):
-                entry = _annotation(image, label, rle)
+                entry = annotation(image, label, rle)
                 self.truth.append(dict(entry, iscrowd=1))
         for name in self.VARIANTS:
             whose, _, which, _ = name.split('_')
@@ -233,7 +233,7 @@ class Comparison:
                 item.scores.tolist(),
                 strict=True,
             ):
-                entry = _annotation(image, label, rle)
+                entry = annotation(image, label, rle)
                 self.found[name].append(dict(entry, score=score))
 
     def figures(self) -> dict:
@@ -279,23 +279,6 @@ class Comparison:
 
 def _percent(values: torch.Tensor) -> float:
     return round(100 * values.mean().item(), 1)
-
-
-def _encode(masks: torch.Tensor) -> list[dict]:
-    """RLE of (n, H, W) bool masks."""
-    stacked = masks.permute(1, 2, 0).numpy()
-    return mask_utils.encode(np.asfortranarray(stacked, np.uint8))
-
-
-def _annotation(image: int, label: int, rle: dict) -> dict:
-    return dict(
-        image_id=image,
-        category_id=label,
-        segmentation=rle,
-        area=int(mask_utils.area(rle)),
-        bbox=mask_utils.toBbox(rle).tolist(),
-        iscrowd=0,
-    )
 
 
 def average_precision(

@@ -20,6 +20,7 @@ optim_wrapper = dict(
             'backbone.vit.cls_token': dict(lr_mult=0.1, decay_mult=0.0),
             'backbone.vit.reg_token': dict(lr_mult=0.1, decay_mult=0.0),
             'backbone.convs': dict(lr_mult=1.0),
+            'backbone.resamplers': dict(lr_mult=1.0),
             'query_embed': dict(decay_mult=0.0),
             'query_feat': dict(decay_mult=0.0),
             'level_embed': dict(decay_mult=0.0),

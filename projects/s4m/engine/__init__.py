@@ -6,6 +6,7 @@ from .cpu_distributed import (
 from .hooks import (
     AnnotationCheckHook,
     BurnInMeanTeacherHook,
+    ContrastiveDiagnosticsHook,
     PseudoLabelRefineHook,
     RandomStateHook,
 )
@@ -15,6 +16,7 @@ __all__ = [
     'AnnotationCheckHook',
     'BurnInMeanTeacherHook',
     'CPUDistributedDataParallel',
+    'ContrastiveDiagnosticsHook',
     'PseudoLabelRefineHook',
     'RandomStateHook',
     'SegmentorOptimWrapperConstructor',

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 from .annotation_check_hook import AnnotationCheckHook
 from .burn_in_mean_teacher_hook import BurnInMeanTeacherHook
+from .contrastive_diagnostics_hook import ContrastiveDiagnosticsHook
 from .pseudo_label_refine_hook import PseudoLabelRefineHook
 from .random_state_hook import RandomStateHook
 
 __all__ = [
     'AnnotationCheckHook',
     'BurnInMeanTeacherHook',
+    'ContrastiveDiagnosticsHook',
     'PseudoLabelRefineHook',
     'RandomStateHook',
 ]

@@ -255,9 +255,14 @@ class ContrastiveMask2Former(ContrastiveDistillMixin, Mask2Former):
     ``loss_contrast``.
 
     Args:
+        feature_level (int): Output of the backbone that L_pxl is on; by
+            default the last, coarsest one.
         **kwargs: Those of :class:`ContrastiveDistillMixin` and Mask2Former.
-            L_pxl is on the backbone's coarsest level.
     """
+
+    def __init__(self, *args, feature_level: int = -1, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.feature_level = feature_level
 
     def loss_with_features(
         self, rgb: Tensor, batch_data_samples: SampleList
@@ -271,8 +276,9 @@ class ContrastiveMask2Former(ContrastiveDistillMixin, Mask2Former):
                 self.data_preprocessor.normalize(rgb), batch_data_samples
             )
         cls_logits, mask_logits = (layers[-1] for layers in outputs[0])
-        return losses, features[0][-1], mask_logits, cls_logits
+        return losses, features[0][self.feature_level], mask_logits, cls_logits
 
     def encode_features(self, rgb: Tensor) -> Tensor:
-        """The backbone's coarsest level."""
-        return self.backbone(self.data_preprocessor.normalize(rgb))[-1]
+        """The backbone's chosen level."""
+        outs = self.backbone(self.data_preprocessor.normalize(rgb))
+        return outs[self.feature_level]

@@ -154,6 +154,7 @@ def attach_segmenter(
     """
     detach_segmenter(owner)
     if segmenter is not None and not segmenter.frozen:
+        del owner.__dict__['segmenter']
         owner.add_module('segmenter', segmenter)
     else:
         owner.__dict__['segmenter'] = segmenter

@@ -1,0 +1,78 @@
+# ADE20K's 100 instance classes, labelled images only; the leaf config names
+# the split. Made by tools/dataset_converters/ade20k.py.
+data_root = 'data/ADEChallengeData2016/'
+
+train_pipeline = [
+    dict(type='LoadCheckedImage'),
+    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+    # 0.5 to 2.0 times 630 in steps of 0.1; the model pads to 630 x 630.
+    dict(
+        type='RandomChoiceResize',
+        scales=[
+            (2520, short)
+            for short in (
+                315, 378, 441, 504, 567, 630, 693, 756,
+                819, 882, 945, 1008, 1071, 1134, 1197, 1260,
+            )
+        ],
+        keep_ratio=True,
+    ),
+    dict(
+        type='RandomCrop',
+        crop_size=(630, 630),
+        allow_negative_crop=True,
+        recompute_bbox=True,
+    ),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='SSDColorDistortion'),
+    dict(type='PackDetInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=(2520, 630), keep_ratio=True),
+    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+    dict(
+        type='PackDetInputs',
+        meta_keys=(
+            'img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor',
+        ),
+    ),
+]
+
+train_dataloader = dict(
+    batch_size=2,
+    num_workers=4,
+    persistent_workers=True,
+    sampler=dict(type='InfiniteSampler'),
+    dataset=dict(
+        type='ADE20KInstanceDataset',
+        data_root=data_root,
+        ann_file='ade20k_instance_train.json',
+        data_prefix=dict(img='images/training/'),
+        filter_cfg=dict(filter_empty_gt=True, min_size=32),
+        pipeline=train_pipeline,
+    ),
+)
+val_dataloader = dict(
+    batch_size=1,
+    num_workers=2,
+    persistent_workers=True,
+    drop_last=False,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='ADE20KInstanceDataset',
+        data_root=data_root,
+        ann_file='ade20k_instance_val.json',
+        data_prefix=dict(img='images/validation/'),
+        test_mode=True,
+        pipeline=test_pipeline,
+    ),
+)
+test_dataloader = val_dataloader
+
+val_evaluator = dict(
+    type='CocoMetric',
+    ann_file=data_root + 'ade20k_instance_val.json',
+    metric='segm',
+)
+test_evaluator = val_evaluator

@@ -1,0 +1,13 @@
+# Cityscapes, labelled images as the one branch of a batch; the leaf config
+# names the split.
+_base_ = './cityscapes_instance.py'
+
+pipeline = [
+    *_base_.train_pipeline[:-1],
+    dict(
+        type='MultiBranch',
+        branch_field=['sup'],
+        sup=[dict(type='PackDetInputs')],
+    ),
+]
+train_dataloader = dict(batch_size=2, dataset=dict(pipeline=pipeline))

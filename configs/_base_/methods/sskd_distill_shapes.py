@@ -1,0 +1,19 @@
+# Stage 2 on Shapes: labels, pseudo-labels from a file, and L_pxl on the
+# backbone's level of stride 16 (of stride 32 there are only 4 x 8 pixels).
+_base_ = './sskd_student_shapes.py'
+
+model = dict(
+    type='ContrastiveMask2Former',
+    data_preprocessor=dict(type='SemiDataPreprocessor'),
+    semi_weight=1.0,
+    feature_level=2,
+    loss_contrast=dict(
+        type='PixelContrastiveLoss', in_channels=96, num_negatives=64
+    ),
+    # A hue is a class here: the papers' hue and grayscale would erase it.
+    strong_augment=dict(type='StrongAugment', hue=0.02, gray_prob=0.0),
+)
+custom_hooks = [
+    dict(type='ContrastiveDiagnosticsHook', interval=20),
+    dict(type='RandomStateHook'),
+]

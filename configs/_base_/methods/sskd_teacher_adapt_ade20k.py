@@ -1,0 +1,10 @@
+# Stages 1a and 1b: + L_pxl, SAM 2's neck and mask decoder train.
+_base_ = './sskd_teacher_ade20k.py'
+
+model = _base_.adapt
+custom_hooks = [
+    dict(type='ContrastiveDiagnosticsHook', interval=50),
+    dict(type='RandomStateHook'),
+]
+# SAM 2's decoder has heads that one mask a box does not use.
+find_unused_parameters = True

@@ -1,0 +1,31 @@
+# Stages 1a and 1b on Shapes: + L_pxl; the nano SAM 2's neck and mask decoder
+# train at a fifth of the detector's rate.
+_base_ = './sskd_teacher_shapes.py'
+
+model = dict(
+    classes=(
+        'person', 'rider', 'car', 'truck', 'bus', 'train', 'motorcycle',
+        'bicycle',
+    ),
+    segmenter=dict(
+        frozen=False, trainable=['image_encoder.neck', 'sam_mask_decoder']
+    ),
+    loss_mask=dict(type='CrossEntropyLoss', use_sigmoid=True, loss_weight=5.0),
+    loss_dice=dict(
+        type='DiceLoss', activate=True, naive_dice=True, eps=1.0, loss_weight=5.0
+    ),
+    loss_contrast=dict(
+        type='PixelContrastiveLoss', in_channels=64, num_negatives=64
+    ),
+    # A hue is a class here: the papers' hue and grayscale would erase it.
+    strong_augment=dict(type='StrongAugment', hue=0.02, gray_prob=0.0),
+)
+optim_wrapper = dict(
+    paramwise_cfg=dict(custom_keys={'segmenter': dict(lr_mult=0.2)})
+)
+custom_hooks = [
+    dict(type='ContrastiveDiagnosticsHook', interval=20),
+    dict(type='RandomStateHook'),
+]
+# SAM 2's decoder has heads that one mask a box does not use.
+find_unused_parameters = True

@@ -1,0 +1,18 @@
+# SSKD's teacher on Shapes: a nano detector from scratch gives boxes, the nano
+# SAM 2 their masks. As it is, the detector trains alone.
+_base_ = ['../models/rtmdet_nano.py', '../schedules/shapes_800.py']
+
+preprocessor = dict(_base_.model.data_preprocessor)
+preprocessor.update(type='SemiDataPreprocessor')
+model = dict(
+    _delete_=True,
+    type='PromptedDetector',
+    detector=_base_.model,
+    segmenter=dict(
+        type='SAM2Segmenter', config='nano_sam2', checkpoint='nano_sam2'
+    ),
+    data_preprocessor=preprocessor,
+    test_cfg=dict(score_thr=0.05, max_per_image=100),
+)
+# RTMDet's: the norm of its gradients is far above Mask2Former's 0.01.
+optim_wrapper = dict(clip_grad=dict(max_norm=35.0))

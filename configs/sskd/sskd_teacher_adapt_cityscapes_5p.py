@@ -1,0 +1,3 @@
+# Stage 1a: detector, SAM 2 and L_pxl on the labelled images.
+_base_ = ['../_base_/methods/sskd_teacher_adapt_cityscapes.py', '../_base_/datasets/cityscapes_labeled_branch.py', '../_base_/splits/cityscapes_5p.py']
+train_dataloader = _base_.labeled_split

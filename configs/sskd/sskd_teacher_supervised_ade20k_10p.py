@@ -1,0 +1,3 @@
+# The detector alone learns from the labelled images.
+_base_ = ['../_base_/methods/sskd_teacher_ade20k.py', '../_base_/datasets/ade20k_labeled_branch.py', '../_base_/splits/ade20k_10p.py']
+train_dataloader = _base_.labeled_split
