@@ -6,14 +6,4 @@ if [ $# -lt 2 ]; then
     echo "usage: $0 CONFIG GPUS [arguments of tools/train.py]" >&2
     exit 2
 fi
-here=$(cd "$(dirname "$0")" && pwd)
-config=$1
-gpus=$2
-shift 2
-PYTHONPATH="$here/../projects${PYTHONPATH:+:$PYTHONPATH}" python -m torch.distributed.run \
-    --nnodes="${NNODES:-1}" \
-    --node_rank="${NODE_RANK:-0}" \
-    --master_addr="${MASTER_ADDR:-127.0.0.1}" \
-    --master_port="${PORT:-29500}" \
-    --nproc_per_node="$gpus" \
-    "$here/train.py" "$config" --launcher pytorch "$@"
+exec bash "$(dirname "$0")/dist_launch.sh" 29500 "$2" train.py "$1" "${@:3}"

@@ -14,7 +14,8 @@ RLE masks and a ``score``: it trains any model of MMDetection and opens in
 annotation tools. Images without a pseudo-label stay in it.
 
 Started again after it was stopped, it goes on where it was; no image is done
-twice. Several GPUs: tools/dist_generate.sh CONFIG CHECKPOINT GPUS --images ...
+twice. Several GPUs:
+tools/dist_generate_pseudo_labels.sh CONFIG CHECKPOINT GPUS --images ...
 """
 
 from __future__ import annotations

@@ -3,10 +3,12 @@
 
     tools/run_experiment.sh s4m cityscapes 10 4
     tools/run_experiment.sh guided_distillation coco 5 8 --backbone swin_l
+    tools/run_experiment.sh sskd cityscapes 10 4
 
 A stage whose last checkpoint is there is not trained again, one that was
-stopped is resumed, and a checkpoint that was tested is not tested again. The
-teacher of a config is what its ``teacher_checkpoint`` names.
+stopped is resumed, and a checkpoint that was tested is not tested again. What
+a config starts from is what its ``teacher_checkpoint``, ``load_from`` or
+``pseudo_labels`` names; a file of pseudo-labels is made where it is missing.
 """
 
 from __future__ import annotations
@@ -21,6 +23,9 @@ from mmengine.config import Config
 from s4m.models.detectors import find_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
+
+#: Configs of methods whose last stage has a name of its own.
+LAST_STAGES = {'sskd': 'sskd_refine'}
 
 
 def find_config(name: str) -> Path:
@@ -48,9 +53,13 @@ def find_config(name: str) -> Path:
 def stages(name: str) -> list[Path]:
     """Configs in the order in which they train; the last is ``name``."""
     config = find_config(name)
-    teacher = Config.fromfile(config).model.get('teacher_checkpoint')
-    before = [] if teacher is None else stages(Path(teacher).name)
-    return [*before, config]
+    cfg = Config.fromfile(config)
+    before = cfg.model.get('teacher_checkpoint')
+    if 'pseudo_labels' in cfg:
+        before = cfg.pseudo_labels.teacher
+    elif cfg.get('load_from') is not None:
+        before = str(Path(cfg.load_from).parent)
+    return [*([] if before is None else stages(Path(before).name)), config]
 
 
 def call(command: list[str]) -> None:
@@ -74,6 +83,8 @@ def train(config: Path, args: argparse.Namespace) -> Path:
     if last.is_file():
         print(f'{config.stem}: trained ({last.relative_to(ROOT)})')
         return work_dir
+    if 'pseudo_labels' in cfg:
+        generate(cfg, args)
     options = ['--resume', '--work-dir', str(work_dir)]
     if args.amp is not None:
         options += ['--amp', args.amp]
@@ -81,6 +92,21 @@ def train(config: Path, args: argparse.Namespace) -> Path:
         options.append('--auto-scale-lr')
     call(launch('train', [str(config)], options, args))
     return work_dir
+
+
+def generate(cfg: Config, args: argparse.Namespace) -> None:
+    """Make the pseudo-labels that a config trains on, if missing."""
+    target = ROOT / cfg.train_dataloader.dataset.unlabeled.ann_file
+    if target.is_file():
+        print(f'pseudo-labels: made ({target.relative_to(ROOT)})')
+        return
+    wanted = cfg.pseudo_labels
+    teacher = find_config(Path(wanted.teacher).name)
+    checkpoint = find_checkpoint(str(ROOT / wanted.teacher))
+    options = ['--images', wanted.images, '--image-root', wanted.image_root]
+    options += [*wanted.options, '--out', str(target)]
+    where = [str(teacher), str(checkpoint)]
+    call(launch('generate_pseudo_labels', where, options, args))
 
 
 def test(config: Path, work_dir: Path, args: argparse.Namespace) -> dict:
@@ -142,7 +168,8 @@ def main() -> None:
         '--cfg-options', nargs='+', default=[], help='for all stages'
     )
     args = parser.parse_args()
-    parts = [args.method, args.backbone, args.dataset, f'{args.percent}p']
+    method = LAST_STAGES.get(args.method, args.method)
+    parts = [method, args.backbone, args.dataset, f'{args.percent}p']
     results = {}
     try:
         for config in stages('_'.join(p for p in parts if p)):

@@ -29,7 +29,10 @@ def parse_args() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('config', help='test config file')
-    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument(
+        'checkpoint',
+        help="a file, or none: the weights of the config's init_cfg",
+    )
     parser.add_argument(
         '--model',
         choices=['teacher', 'student', 'both'],
@@ -93,10 +96,11 @@ def main() -> None:
     """Test."""
     args = parse_args()
     setup_cache_size_limit_of_dynamo()
-    if not Path(args.checkpoint).is_file():
+    untrained = args.checkpoint == 'none'
+    if not untrained and not Path(args.checkpoint).is_file():
         raise SystemExit(f'Checkpoint {args.checkpoint} does not exist')
     cfg = load_config(args)
-    cfg.load_from = args.checkpoint
+    cfg.load_from = None if untrained else args.checkpoint
     # Evaluation needs the weights of the checkpoint, no others.
     cfg.resume = False
     if args.show_dir:
@@ -104,6 +108,8 @@ def main() -> None:
             draw=True, test_out_dir=os.path.abspath(args.show_dir)
         )
     runner = Runner.from_cfg(cfg)
+    if untrained:
+        runner._init_model_weights()
     if args.out:
         runner.test_evaluator.metrics.append(DumpDetResults(args.out))
     results = evaluate(runner, args.model)

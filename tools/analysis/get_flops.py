@@ -35,7 +35,9 @@ def complexity(cfg: Config, shape: tuple[int, int]) -> dict:
         dict: MMEngine's ``flops``, ``params``, their texts and table.
     """
     init_default_scope('mmdet')
-    model_cfg = ConfigDict(cfg.model.get('detector', cfg.model))
+    model_cfg = ConfigDict(cfg.model)
+    if model_cfg.type == 'SemiInstanceSegmentor':
+        model_cfg = model_cfg.detector
     model_cfg.backbone.init_cfg = None
     model = revert_sync_batchnorm(MODELS.build(model_cfg)).eval()
     data = dict(inputs=[torch.zeros(3, *shape, dtype=torch.uint8)])

@@ -256,3 +256,58 @@ def test_papers_backbones__build(arch, params):
         vit = timm.create_model(arch, num_classes=0)
     count = sum(p.numel() for p in vit.parameters()) / 1e6
     assert count == pytest.approx(params, abs=0.1)
+
+
+# ------------------------------------------------------- a block each level
+DPT = dict(
+    out_channels=(3, 4, 5, 6),
+    strides=(3.5, 7, 14, 28),
+    out_indices=(0, 0, 1, 1),
+    resample='conv',
+)
+
+
+def test_conv__equals_timms_blocks_and_torchs_convolutions():
+    model = ViTFeaturePyramid('vit_tiny_test_dinov2', **DPT).double().eval()
+    x = torch.rand(2, 3, 42, 70, dtype=torch.float64)
+    outs = model(x)
+    tokens = model.vit.get_intermediate_layers(x, n=[0, 1], norm=True)
+    for level, block in enumerate(DPT['out_indices']):
+        grid = tokens[block].mT.reshape(2, 32, 3, 5)
+        conv = model.convs[level]
+        want = torch.nn.functional.conv2d(grid, conv.weight, conv.bias)
+        last = model.resamplers[level]
+        if level < 2:
+            scale = (4, 2)[level]
+            # Each token becomes its own block of pixels.
+            blocks = torch.einsum('bchw,cdij->bdhiwj', want, last.weight)
+            want = blocks.reshape(2, -1, 3 * scale, 5 * scale)
+            want = want + last.bias[:, None, None]
+        elif level == 3:
+            want = torch.nn.functional.conv2d(
+                want, last.weight, last.bias, stride=2, padding=1
+            )
+        torch.testing.assert_close(outs[level], want)
+    assert outs[3].shape == (2, 6, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ('change', 'word'),
+    [
+        (dict(out_indices=(0, 1)), 'out_indices has 2'),
+        (dict(out_indices=(0, 0, 1, 2)), 'blocks 0 to 1'),
+        (dict(out_channels=(3, 4)), 'out_channels has 2'),
+        (dict(resample='nearest'), 'bilinear'),
+        (dict(strides=(4, 8, 16, 32)), '3.5, 7, 14 and 28'),
+    ],
+)
+def test_conv__arguments(change, word):
+    with pytest.raises(ValueError, match=re.escape(word)):
+        ViTFeaturePyramid('vit_tiny_test_dinov2', **(DPT | change))
+
+
+def test_vit_cfg__changes_the_architecture():
+    model = ViTFeaturePyramid(
+        'vit_tiny_patch16_224', vit_cfg=dict(depth=2, patch_size=8)
+    )
+    assert len(model.vit.blocks) == 2 and model.patch_size == 8

@@ -97,6 +97,9 @@ class PromptedDetector(ContrastiveDistillMixin, BaseDetector):
         self.classes_per_prompt = classes_per_prompt
         if self.reads_text:
             self.detector.language_model.requires_grad_(False)
+            self.detector.decoder.ref_point_head.register_forward_pre_hook(
+                _narrow_encoding
+            )
         self.segmenter_cfg = segmenter
         frozen = segmenter.get('frozen', True)
         if frozen and self.loss_contrast is not None:
@@ -345,6 +348,22 @@ def _choose(labels: Tensor, num_classes: int, limit: int) -> Tensor:
     keys = torch.rand(num_classes, device=labels.device)
     keys[labels] += 1
     return keys.topk(min(limit, num_classes)).indices.sort().values
+
+
+def _narrow_encoding(head, args: tuple[Tensor]) -> tuple[Tensor] | None:
+    """Give Grounding DINO's box embedding the encoding that it was made for.
+
+    onedl-mmdetection 3.5.1 encodes a coordinate in 256 channels for DINO; the
+    head of Grounding DINO, and its published weights, take 128. Their
+    frequencies are every second one of the wider encoding's.
+    """
+    (encoding,) = args
+    width = head.layers[0].in_features
+    if encoding.shape[-1] != 2 * width:
+        return None
+    # Pairs of sine and cosine, a coordinate after the other.
+    pairs = encoding.unflatten(-1, (-1, 2))[..., ::2, :]
+    return (pairs.flatten(-2),)
 
 
 def _check_text_encoder(detector: ConfigType) -> None:

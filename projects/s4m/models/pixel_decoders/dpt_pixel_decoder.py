@@ -37,19 +37,22 @@ class FusionBlock(nn.Module):
 
     Args:
         channels (int): Of all maps.
-        coarsest (bool): Whether there is nothing to fuse with.
     """
 
-    def __init__(self, channels: int, coarsest: bool) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.lateral = None if coarsest else ResidualConvUnit(channels)
+        self.lateral = ResidualConvUnit(channels)
         self.refine = ResidualConvUnit(channels)
         self.project = nn.Conv2d(channels, channels, 1)
 
     def forward(self, x: Tensor, coarser: Tensor | None) -> Tensor:
-        """Fuse (B, C, h, w) with (B, C, h', w'), which is up-sampled."""
-        if self.lateral is not None:
-            x = self.lateral(x) + F.interpolate(
+        """Fuse (B, C, h, w) with (B, C, h', w'), which is up-sampled.
+
+        The coarsest level has nothing to fuse with.
+        """
+        x = self.lateral(x)
+        if coarser is not None:
+            x = x + F.interpolate(
                 coarser, x.shape[-2:], mode='bilinear', align_corners=False
             )
         return self.project(self.refine(x))
@@ -107,14 +110,10 @@ class DPTPixelDecoder(BaseModule):
             nn.Conv2d(channels, feat_channels, 3, padding=1, bias=False)
             for channels in in_channels
         )
-        last = len(in_channels) - 1
         self.fusions = nn.ModuleList(
-            FusionBlock(feat_channels, coarsest=level == last)
-            for level in range(last + 1)
+            FusionBlock(feat_channels) for _ in in_channels
         )
-        self.mask_feature = nn.Conv2d(
-            feat_channels, out_channels, 3, padding=1
-        )
+        self.mask_feature = nn.Conv2d(feat_channels, out_channels, 1)
 
     def init_weights(self) -> None:
         """Xavier, as Mask2Former's other pixel decoders."""
