@@ -244,37 +244,56 @@ class Comparison:
         if len(before) == 0:
             return dict(images=len(self.rows), pseudo_labels=0)
 
-        def summary(chosen: torch.Tensor) -> dict:
-            right = (given == own)[chosen].float()
-            return dict(
-                pseudo_labels=int(chosen.sum()),
-                class_accuracy=_percent(right),
-                teacher_mask_iou=_percent(before[chosen]),
-                refined_mask_iou=_percent(after[chosen]),
-            )
-
-        matrix = torch.zeros(len(self.classes) + 1, len(self.classes))
-        for true, label in zip(own.tolist(), given.tolist(), strict=True):
-            matrix[true, label] += 1
         return dict(
             images=len(self.rows),
             per_image=round(len(before) / len(self.rows), 2),
-            **summary(torch.ones_like(given, dtype=torch.bool)),
             mask_ap={
                 name: average_precision(
                     self.images, self.truth, found, self.classes
                 )
                 for name, found in self.found.items()
             },
-            per_class={
-                name: summary(own == k)
-                for k, name in enumerate(self.classes)
-                if (own == k).any()
-            },
-            classes=list(self.classes),
-            # Rows: true class, the last one nothing; columns: given class.
-            confusion=matrix.int().tolist(),
+            **summarize(
+                self.classes,
+                given,
+                own,
+                teacher_mask_iou=before,
+                refined_mask_iou=after,
+            ),
         )
+
+
+def summarize(classes, given, own, **ious: torch.Tensor) -> dict:
+    """Class accuracy and mask IoU, in all and by class, in percent.
+
+    Args:
+        classes (Sequence[str]): Names.
+        given (Tensor): (n, ) classes of the pseudo-labels.
+        own (Tensor): (n, ) of the objects that they overlap best, or -1.
+        **ious (Tensor): (n, ) with that object, by the name in the result.
+    """
+
+    def summary(chosen: torch.Tensor) -> dict:
+        return dict(
+            pseudo_labels=int(chosen.sum()),
+            class_accuracy=_percent((given == own)[chosen].float()),
+            **{name: _percent(iou[chosen]) for name, iou in ious.items()},
+        )
+
+    matrix = torch.zeros(len(classes) + 1, len(classes))
+    for true, label in zip(own.tolist(), given.tolist(), strict=True):
+        matrix[true, label] += 1
+    return dict(
+        **summary(torch.ones_like(given, dtype=torch.bool)),
+        per_class={
+            name: summary(own == k)
+            for k, name in enumerate(classes)
+            if (own == k).any()
+        },
+        classes=list(classes),
+        # Rows: true class, the last one nothing; columns: given class.
+        confusion=matrix.int().tolist(),
+    )
 
 
 def _percent(values: torch.Tensor) -> float:
@@ -285,6 +304,13 @@ def average_precision(
     images: list[dict], truth: list[dict], found: list[dict], classes
 ) -> float:
     """COCO mask AP x 100 by pycocotools, -1 without an object."""
+    return class_precisions(images, truth, found, classes)[0]
+
+
+def class_precisions(
+    images: list[dict], truth: list[dict], found: list[dict], classes
+) -> tuple[float, dict[str, float]]:
+    """COCO mask AP x 100 in all and of each class that has an object."""
     coco = COCO()
     coco.dataset = dict(
         images=images,
@@ -303,7 +329,14 @@ def average_precision(
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    return round(100 * float(evaluation.stats[0]), 1)
+    # (IoU, recall, class, area, number), -1 where there is no object.
+    precision = evaluation.eval['precision'][:, :, :, 0, -1]
+    by_class = {
+        name: round(100 * float(precision[..., k].mean()), 1)
+        for k, name in enumerate(classes)
+        if precision[..., k].max() > -1
+    }
+    return round(100 * float(evaluation.stats[0]), 1), by_class
 
 
 def draw_confusion(matrix, classes: list[str], path: Path) -> None:

@@ -100,7 +100,9 @@ def _build(cfg: dict, name: str, of_what: str):
         raise ValueError(
             f'The {name} set {cfg["ann_file"]} has no image{of_what}.'
         ) from e
-    check_annotations(dataset, with_masks=name == 'labelled')
+    # Pseudo-labels from a file are read as labels are.
+    steps = [step['type'] for step in cfg['pipeline']]
+    check_annotations(dataset, with_masks='LoadAnnotations' in steps)
     return dataset
 
 
@@ -137,13 +139,7 @@ def check_annotations(dataset, with_masks: bool) -> None:
             f'the order {list(wanted)}: labels would be exchanged. Use the '
             "file's order in metainfo.classes."
         )
-    ids = Counter(image['id'] for image in data['images'])
-    twice = [i for i, count in ids.items() if count > 1]
-    if twice:
-        raise ValueError(
-            f'{file} has {len(twice)} image ids more than once, such as '
-            f'{twice[0]}.'
-        )
+    check_coco(data, file)
     kinds = {c['id'] for c in data['categories'] if c['name'] in wanted}
     for annotation in data.get('annotations', []) if with_masks else []:
         # What MMDet leaves out itself may lack one.
@@ -154,6 +150,50 @@ def check_annotations(dataset, with_masks: bool) -> None:
                 f'{file}: annotation {annotation.get("id")} of image '
                 f'{annotation["image_id"]} has no segmentation. Remove it, or '
                 'draw its mask.'
+            )
+
+
+def check_coco(data: dict, file: str) -> None:
+    """Refuse a COCO dictionary that contradicts itself.
+
+    Args:
+        data (dict): ``images``, ``categories`` and perhaps ``annotations``.
+        file (str): Its name, for messages.
+
+    Raises:
+        ValueError: if image ids come twice, an annotation names an image or
+            a category that is not there, or its RLE mask has another size
+            than its image.
+    """
+    sizes = {
+        i['id']: (i.get('height'), i.get('width')) for i in data['images']
+    }
+    if len(sizes) < len(data['images']):
+        ids = Counter(image['id'] for image in data['images'])
+        twice = [i for i, count in ids.items() if count > 1]
+        raise ValueError(
+            f'{file} has {len(twice)} image ids more than once, such as '
+            f'{twice[0]}.'
+        )
+    kinds = {c['id'] for c in data['categories']}
+    for annotation in data.get('annotations', []):
+        which = f'{file}: annotation {annotation.get("id")}'
+        image = annotation['image_id']
+        if image not in sizes:
+            raise ValueError(f'{which} is of image {image}, which is unknown.')
+        if annotation['category_id'] not in kinds:
+            raise ValueError(
+                f'{which} is of category {annotation["category_id"]}, which '
+                'is unknown.'
+            )
+        mask = annotation.get('segmentation')
+        if not isinstance(mask, dict) or None in sizes[image]:
+            continue
+        if tuple(mask['size']) != sizes[image]:
+            raise ValueError(
+                f'{which} has a mask of {mask["size"][0]} x '
+                f'{mask["size"][1]} pixels, its image {image} is '
+                f'{sizes[image][0]} x {sizes[image][1]}.'
             )
 
 
