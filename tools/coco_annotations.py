@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from pycocotools import mask as mask_utils
 
@@ -14,17 +16,37 @@ def encode_masks(masks: np.ndarray) -> list[dict]:
     return [dict(r, counts=r['counts'].decode()) for r in rles]
 
 
-def annotation(image_id: int, category_id: int, rle: dict, **fields) -> dict:
-    """A COCO annotation without an id; ``fields`` are added."""
-    return dict(
+def annotation(
+    image_id: int | None, category_id: int, rle: dict, **fields
+) -> dict:
+    """A COCO annotation without an id; ``fields`` are added or replaced."""
+    entry = dict(
         image_id=image_id,
         category_id=category_id,
         segmentation=rle,
         bbox=mask_utils.toBbox(rle).tolist(),
         area=int(mask_utils.area(rle)),
         iscrowd=0,
-        **fields,
     )
+    return entry | fields
+
+
+def number(
+    results: Iterable[tuple[dict, list[dict]]],
+) -> tuple[list[dict], list[dict]]:
+    """Give images and their annotations ids, in order.
+
+    Args:
+        results (Iterable): An image and its annotations, without ids.
+    """
+    images, annotations = [], []
+    for image, found in results:
+        image['id'] = len(images)
+        images.append(image)
+        for item in found:
+            item.update(id=len(annotations), image_id=image['id'])
+            annotations.append(item)
+    return images, annotations
 
 
 def instance_annotations(

@@ -19,10 +19,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 from cityscapesscripts.helpers.labels import id2label, labels
-from pycocotools import mask as mask_utils
 from rich.progress import track
 
 sys.path.append(str(Path(__file__).parents[1]))
+from coco_annotations import annotation, encode_masks, number
 from whole_files import write_json
 
 CATEGORIES = [
@@ -52,17 +52,9 @@ def convert_image(truth: Path) -> tuple[dict, list[dict]]:
             raise ValueError(f'{truth} holds {value}, no Cityscapes id')
         if not label.hasInstances or label.ignoreInEval:
             continue
-        rle = mask_utils.encode(np.asfortranarray(ids == value, np.uint8))
+        (rle,) = encode_masks((ids == value)[None])
         annotations.append(
-            dict(
-                iscrowd=int(value < 1000),
-                category_id=label.id,
-                bbox=mask_utils.toBbox(rle).tolist(),
-                area=int(mask_utils.area(rle)),
-                segmentation=dict(
-                    size=rle['size'], counts=rle['counts'].decode()
-                ),
-            )
+            annotation(None, label.id, rle, iscrowd=int(value < 1000))
         )
     city, stem = (
         truth.parent.name,
@@ -96,19 +88,17 @@ def convert_split(root: Path, split: str, workers: int | None = None) -> dict:
             f"No *_gtFine_instanceIds.png below {folder}. Cityscapes' "
             'gtFine_trainvaltest.zip has them; unpack it into the data root.'
         )
-    images, annotations = [], []
-    with ProcessPoolExecutor(workers) as pool:
-        results = pool.map(convert_image, files, chunksize=8)
+
+    def checked(results):
         for image, found in track(results, split, total=len(files)):
             path = root / 'leftImg8bit' / split / image['file_name']
             if not path.is_file():
                 raise FileNotFoundError(f'{path} is missing')
-            image['id'] = len(images)
-            images.append(image)
-            for annotation in found:
-                annotation['id'] = len(annotations)
-                annotation['image_id'] = image['id']
-                annotations.append(annotation)
+            yield image, found
+
+    with ProcessPoolExecutor(workers) as pool:
+        results = pool.map(convert_image, files, chunksize=8)
+        images, annotations = number(checked(results))
     return dict(images=images, annotations=annotations, categories=CATEGORIES)
 
 

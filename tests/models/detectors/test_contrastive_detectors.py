@@ -15,6 +15,8 @@ from s4m.models.detectors import object_grid, valid_grid
 
 CONTRAST = dict(type='PixelContrastiveLoss', in_channels=192, num_negatives=8)
 
+OFF = dict(loss_contrast=None, strong_augment=None)
+
 
 @pytest.fixture
 def build():
@@ -94,11 +96,11 @@ def test_loss__is_the_detectors_own_a_branch_and_the_contrast(build):
     ('branches', 'changes', 'keys'),
     [
         (('sup',), {}, {'sup', 'loss'}),
-        (('sup', 'unsup'), dict(semi_weight=0.0), {'sup', 'loss'}),
-        (('sup', 'unsup'), dict(sup_weight=0.0), {'unsup', 'loss'}),
+        (('sup', 'unsup'), dict(sup_weight=0.0, **OFF), {'unsup'}),
+        (('sup', 'unsup'), dict(semi_weight=0.0, **OFF), {'sup'}),
         (
             ('sup', 'unsup'),
-            dict(loss_contrast=None, strong_augment=None),
+            OFF,
             {'sup', 'unsup'},
         ),
     ],
@@ -107,6 +109,20 @@ def test_loss__terms_that_are_off(build, branches, changes, keys):
     losses = build(**changes)(*_batch(branches), mode='loss')
     assert {k.split('_')[0] for k in losses} == keys
     assert torch.isfinite(_total(losses))
+
+
+def test_contrast__images_of_weight_zero_take_part(build):
+    """As in the paper's row "+ pxl only": the labels are not read."""
+    model = build(semi_weight=0.0)
+    inputs, samples = _batch()
+    losses = model(inputs, samples, mode='loss')
+    assert all(v == 0 for k, v in losses.items() if k.startswith('unsup_loss'))
+    seen = []
+    model.loss_contrast.register_forward_hook(
+        lambda module, args, out: seen.append(len(args[0]))
+    )
+    model(inputs, samples, mode='loss')
+    assert seen == [4]
 
 
 def test_gradients__weak_encoder_only(build):

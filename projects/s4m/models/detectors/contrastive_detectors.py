@@ -45,8 +45,9 @@ class ContrastiveDistillMixin:
             leaves the term out.
         strong_augment (dict, optional): A ``StrongAugment``: makes the strong
             view. Goes with ``loss_contrast``.
-        sup_weight (float): Of the labelled images' losses; 0 leaves them out.
-        semi_weight (float): lambda_semi; 0 leaves the pseudo-labels out.
+        sup_weight (float): Of the labelled images' losses.
+        semi_weight (float): lambda_semi. Images whose weight is 0 still take
+            part in the contrast, which reads no labels.
 
     Raises:
         ValueError: if a weight is negative, or one of ``loss_contrast`` and
@@ -117,7 +118,9 @@ class ContrastiveDistillMixin:
         losses, passes = {}, []
         for branch in _BRANCHES:
             weight = self.branch_weights[branch]
-            if branch not in multi_batch_inputs or weight == 0:
+            if branch not in multi_batch_inputs:
+                continue
+            if weight == 0 and self.loss_contrast is None:
                 continue
             rgb = multi_batch_inputs[branch]
             samples = multi_batch_data_samples[branch]
