@@ -16,6 +16,8 @@ matched by their file names, classes by their names.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
 import sys
 from pathlib import Path
@@ -96,7 +98,8 @@ def match(found: dict, truth: dict, names: tuple[str, str]) -> dict[int, int]:
 def _index(data: dict) -> COCO:
     coco = COCO()
     coco.dataset = data
-    coco.createIndex()
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco.createIndex()
     return coco
 
 

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from mmengine.config import Config
+
 sys.path.append(str(Path(__file__).parents[1]))
 from whole_files import write_json
 
@@ -123,6 +125,36 @@ def train_and_test(
     if progress:
         progress(iters)
     return result
+
+
+def generate_pseudo_labels(config: str, checkpoint: Path, out: Path) -> None:
+    """Pseudo-labels of a stage for the next one, once.
+
+    Args:
+        config (str): Of the stage that made ``checkpoint``, from the root.
+        checkpoint (Path): The teacher.
+        out (Path): The file.
+    """
+    if out.is_file():
+        return
+    # The images and the thresholds of the stage that trains on them.
+    base = ROOT / 'configs/_base_/datasets/shapes_pseudo.py'
+    wanted = Config.fromfile(str(base)).pseudo_labels
+    _call(
+        [
+            'tools/generate_pseudo_labels.py',
+            config,
+            str(checkpoint),
+            '--images',
+            wanted.images,
+            '--image-root',
+            wanted.image_root,
+            *wanted.options,
+            '--out',
+            str(out),
+        ],
+        out.with_suffix('.log'),
+    )
 
 
 def _call(

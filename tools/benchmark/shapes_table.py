@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables of docs/benchmarks.md on Shapes: methods over seeds, and ablation.
+"""Tables of docs/benchmarks.md on Shapes: methods over seeds, and their parts.
 
     python tools/benchmark/shapes_table.py --iters 1600 --seeds 0 1 2 --jobs 2
 
@@ -40,6 +40,9 @@ class Row:
         semi (bool): Whether there are two networks.
         burns_in (bool): Whether burn-in grows with the iterations.
         weight (float): ``unsup_weight`` instead of the config's.
+        pseudo (str): Stem of the run whose pseudo-labels it trains on.
+        start (str): Stem of the run whose weights it starts from, for a
+            tenth of the iterations.
     """
 
     name: str
@@ -48,6 +51,17 @@ class Row:
     semi: bool = True
     burns_in: bool = True
     weight: float | None = None
+    pseudo: str | None = None
+    start: str | None = None
+
+    @property
+    def before(self) -> str | None:
+        """Stem of the run that has to be there first."""
+        return self.teacher or self.pseudo or self.start
+
+    def length(self, iters: int) -> int:
+        """Iterations of this run in a table of ``iters``."""
+        return iters if self.start is None else max(1, iters // 10)
 
     @property
     def run(self) -> str:
@@ -57,17 +71,43 @@ class Row:
 
     def options(self, iters: int, folder: Path) -> dict[str, object]:
         """``--cfg-options`` of this run."""
-        options = runs.schedule(iters, self.semi and self.burns_in)
+        options = runs.schedule(
+            self.length(iters), self.semi and self.burns_in
+        )
         if self.teacher is not None:
             options['model.teacher_checkpoint'] = folder / self.teacher
         if self.weight is not None:
             options['model.semi_train_cfg.unsup_weight'] = self.weight
+        if self.pseudo is not None:
+            options['train_dataloader.dataset.unlabeled.ann_file'] = (
+                folder / self.pseudo / 'pseudo_labels.json'
+            )
+        if self.start is not None:
+            options['load_from'] = folder / self.start / f'iter_{iters}.pth'
         return options
 
 
 SUP, SD = 'supervised_shapes_5p', 's4m_teacher_shapes_5p'
 GUIDED = 'shapes/guided_distillation_shapes_5p.py'
 SUPERVISED = Row('Supervised', f'shapes/{SUP}.py', semi=False)
+
+
+def sskd(name: str, stage: str, folder: str = 'sskd', **kwargs) -> Row:
+    """A row of SSKD: one network, stage 2 learns from the teacher of 1b."""
+    config = f'{folder}/sskd_{stage}_shapes_5p.py'
+    return Row(name, config, semi=False, **kwargs)
+
+
+def distilled(name: str, stage: str) -> Row:
+    """A row of SSKD's stage 2 with other terms or negatives."""
+    return sskd(name, stage, 'ablation', pseudo=SELFTRAIN)
+
+
+ADAPT, SELFTRAIN = (
+    f'sskd_teacher_{stage}_shapes_5p' for stage in ('adapt', 'selftrain')
+)
+STUDENT = sskd('Student, supervised', 'student_supervised')
+DISTILL = sskd('Student, stage 2', 'distill', pseudo=SELFTRAIN)
 TABLES = {
     'methods': (
         SUPERVISED,
@@ -108,7 +148,35 @@ TABLES = {
         Row('2', GUIDED, SUP, weight=2),
         Row('5', GUIDED, SUP, weight=5),
     ),
+    # SSKD: stages, terms of the loss, negatives.
+    'sskd_stages': (
+        sskd('Teacher, supervised', 'teacher_supervised'),
+        sskd('Teacher, adapted (1a)', 'teacher_adapt'),
+        sskd('Teacher, self-trained (1b)', 'teacher_selftrain', pseudo=ADAPT),
+        STUDENT,
+        distilled('Student, pseudo-labels only', 'semi'),
+        DISTILL,
+        sskd(
+            'Student, refined (stage 3)',
+            'refine',
+            start='sskd_distill_shapes_5p',
+        ),
+    ),
+    'sskd_terms': (
+        STUDENT,
+        distilled('+ semi', 'sup_semi'),
+        distilled('+ pxl', 'sup_pxl'),
+        Row('all', DISTILL.config, semi=False, pseudo=SELFTRAIN),
+    ),
+    'sskd_sampling': (
+        distilled('uniform', 'uniform'),
+        distilled('mask', 'mask'),
+        distilled('class', 'class'),
+        Row('fusion', DISTILL.config, semi=False, pseudo=SELFTRAIN),
+    ),
 }
+#: Every run by its name, for those that others start from.
+ROWS = {row.run: row for rows in TABLES.values() for row in rows}
 
 
 class Results:
@@ -151,14 +219,15 @@ def make_run(
     key = f'{row.run}/{iters}/{seed}'
     found = results.get(key)
     folder = work_dir / str(iters) / str(seed)
-    checkpoint = folder / row.run / f'iter_{iters}.pth'
+    length = row.length(iters)
+    checkpoint = folder / row.run / f'iter_{length}.pth'
     if found is None or (starts_others and not checkpoint.is_file()):
         options = row.options(iters, folder)
         options['randomness.seed'] = seed
         done = runs.train_and_test(
             f'configs/{row.config}',
             folder / row.run,
-            iters,
+            length,
             options,
             both=row.semi,
         )
@@ -175,7 +244,58 @@ def make_run(
         }
         results.put(key, found)
         print(f'{key}: {ap(found):.1f}', flush=True)
+    if starts_others and any(r.pseudo == row.run for r in ROWS.values()):
+        runs.generate_pseudo_labels(
+            f'configs/{row.config}',
+            checkpoint,
+            folder / row.run / 'pseudo_labels.json',
+        )
     return found
+
+
+def plan(
+    tables: list[str], seeds: list[int], iters: int, results: Results
+) -> list[list[tuple[Row, int, bool]]]:
+    """What has to be made, level by level: each starts from earlier ones.
+
+    Returns:
+        list: levels of (row, seed, whether others start from it).
+    """
+    wanted = [
+        (row, seed)
+        for seed in seeds
+        for row in {r.run: r for name in tables for r in TABLES[name]}.values()
+        if results.get(f'{row.run}/{iters}/{seed}') is None
+    ]
+    levels = [[(row, seed, False) for row, seed in wanted]]
+    while any(row.before for row, *_ in levels[0]):
+        needed = dict.fromkeys(
+            (row.before, seed) for row, seed, _ in levels[0] if row.before
+        )
+        # Those go before; what is there twice is made the first time.
+        levels[0] = [
+            job for job in levels[0] if (job[0].run, job[1]) not in needed
+        ]
+        for level in levels[1:]:
+            level[:] = [j for j in level if (j[0].run, j[1]) not in needed]
+        levels.insert(0, [(ROWS[run], seed, True) for run, seed in needed])
+    return levels
+
+
+def make_all(
+    args: argparse.Namespace, work_dir: Path, results: Results
+) -> None:
+    """Make what the tables lack, ``args.jobs`` runs at a time."""
+    with ThreadPoolExecutor(args.jobs) as pool:
+        for level in plan(args.tables, args.seeds, args.iters, results):
+            jobs = [
+                pool.submit(
+                    make_run, row, seed, args.iters, work_dir, results, starts
+                )
+                for row, seed, starts in level
+            ]
+            for job in jobs:
+                job.result()
 
 
 def ap(result: dict, metric: str = 'AP') -> float:
@@ -250,35 +370,7 @@ def main() -> None:
     results = Results(args.results)
     work_dir = args.work_dir.absolute()
     if not args.report_only:
-        rows = {row.run: row for name in args.tables for row in TABLES[name]}
-        wanted = [
-            (row, seed)
-            for seed in args.seeds
-            for row in rows.values()
-            if row.semi
-            and results.get(f'{row.run}/{args.iters}/{seed}') is None
-        ]
-        teachers = {(row.teacher, seed) for row, seed in wanted if row.teacher}
-        for name, _ in teachers:
-            rows.setdefault(name, Row(name, f'shapes/{name}.py', semi=False))
-        with ThreadPoolExecutor(args.jobs) as pool:
-            for semi in (False, True):  # teachers first
-                jobs = [
-                    pool.submit(
-                        make_run,
-                        row,
-                        seed,
-                        args.iters,
-                        work_dir,
-                        results,
-                        (row.run, seed) in teachers,
-                    )
-                    for seed in args.seeds
-                    for row in rows.values()
-                    if row.semi == semi
-                ]
-                for job in jobs:
-                    job.result()
+        make_all(args, work_dir, results)
     stamp = (
         f'{args.iters} iterations, {platform.machine()}, '
         f'{os.cpu_count()} cores, {datetime.date.today()}.'

@@ -1,5 +1,5 @@
-# SSKD's student at the size of a demo: a ViT-tiny of four blocks, DPT decoder,
-# trained from scratch.
+# SSKD's student at the size of a demo: the width of a ViT-tiny, four blocks,
+# patches of 8 pixels, DPT decoder; trained from scratch.
 _base_ = './mask2former_nano.py'
 
 model = dict(
@@ -7,11 +7,9 @@ model = dict(
         _delete_=True,
         type='ViTFeaturePyramid',
         arch='vit_tiny_patch16_224',
-        vit_cfg=dict(depth=4),
+        vit_cfg=dict(depth=4, patch_size=8),
         out_indices=(0, 1, 2, 3),
         out_channels=(24, 48, 96, 192),
-        strides=(4, 8, 16, 32),
-        resample='conv',
     ),
     panoptic_head=dict(
         in_channels=[24, 48, 96, 192],
