@@ -117,3 +117,29 @@ def nano_segmenter():
     from s4m.models import SAM2Segmenter
 
     return SAM2Segmenter('nano_sam2', 'nano_sam2')
+
+
+WORDS = ['person', 'rider', 'car', 'truck', 'bus', 'train', '##cycle', 'motor']
+
+
+@pytest.fixture(scope='session')
+def bert(tmp_path_factory) -> str:
+    """A BERT of two layers that the test itself writes."""
+    transformers = pytest.importorskip('transformers')
+    folder = tmp_path_factory.mktemp('bert')
+    special = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', '.', '?']
+    (folder / 'vocab.txt').write_text('\n'.join([*special, *WORDS, 'bi']))
+    transformers.BertTokenizerFast(str(folder / 'vocab.txt')).save_pretrained(
+        folder
+    )
+    torch.manual_seed(0)
+    transformers.BertModel(
+        transformers.BertConfig(
+            vocab_size=len(special) + len(WORDS) + 1,
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=64,
+        )
+    ).save_pretrained(folder)
+    return str(folder)

@@ -1,6 +1,7 @@
 # MM-Grounding-DINO with a Swin-L, as mmdet::mm_grounding_dino/
-# grounding_dino_swin-l_pretrain_all.py configures it (a test compares). Its
-# weights and a copy of bert-base-uncased go to checkpoints/:
+# grounding_dino_swin-l_pretrain_all.py configures it (a test compares), but
+# without activation checkpointing in the encoder (num_cp), which needs
+# fairscale. Its weights and a copy of bert-base-uncased go to checkpoints/:
 # github.com/open-mmlab/mmdetection/tree/main/configs/mm_grounding_dino
 model = dict(
     type='GroundingDINO',
@@ -55,7 +56,7 @@ model = dict(
     ),
     encoder=dict(
         num_layers=6,
-        num_cp=6,
+        num_cp=0,
         layer_cfg=dict(
             self_attn_cfg=dict(embed_dims=256, num_levels=5, dropout=0.0),
             ffn_cfg=dict(

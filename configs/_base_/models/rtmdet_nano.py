@@ -27,4 +27,6 @@ model = dict(
         loss_bbox=_base_.model.bbox_head.loss_bbox,
         with_objectness=False,
     ),
+    # A pseudo-label has one class: boxes of all classes suppress each other.
+    test_cfg=dict(nms=dict(class_agnostic=True)),
 )
