@@ -82,10 +82,12 @@ def _use_data(node, root: str) -> None:
 
 @pytest.fixture
 def shapes_config(shapes_root, tmp_path):
-    """Config of ``configs/shapes`` on the small data, a few iterations."""
+    """Config of Shapes on the small data, a few iterations."""
 
-    def make(name: str, iters: int = 4, **options) -> Config:
-        cfg = Config.fromfile(ROOT / 'configs' / 'shapes' / f'{name}.py')
+    def make(
+        name: str, iters: int = 4, folder: str = 'shapes', **options
+    ) -> Config:
+        cfg = Config.fromfile(ROOT / 'configs' / folder / f'{name}.py')
         _use_data(cfg._cfg_dict, str(shapes_root))
         cfg.work_dir = str(tmp_path / name)
         cfg.train_cfg.update(max_iters=iters, val_interval=1000)

@@ -83,9 +83,14 @@ def train(config: Path, args: argparse.Namespace) -> Path:
     if last.is_file():
         print(f'{config.stem}: trained ({last.relative_to(ROOT)})')
         return work_dir
+    options = ['--resume', '--work-dir', str(work_dir)]
     if 'pseudo_labels' in cfg:
         generate(cfg, args)
-    options = ['--resume', '--work-dir', str(work_dir)]
+    if cfg.get('load_from') and not (ROOT / cfg.load_from).is_file():
+        # The stage before was trained for other iterations.
+        before = find_checkpoint(str((ROOT / cfg.load_from).parent))
+        args = argparse.Namespace(**vars(args))
+        args.cfg_options = [*args.cfg_options, f'load_from={before}']
     if args.amp is not None:
         options += ['--amp', args.amp]
     if args.auto_scale_lr:

@@ -9,7 +9,11 @@ import numpy as np
 import pytest
 import torch
 from mmengine.optim import build_optim_wrapper
-from s4m.engine import BurnInMeanTeacherHook, PseudoLabelRefineHook
+from s4m.engine import (
+    BurnInMeanTeacherHook,
+    ContrastiveDiagnosticsHook,
+    PseudoLabelRefineHook,
+)
 from s4m.engine.hooks.burn_in_mean_teacher_hook import _paired_tensors
 from s4m.engine.hooks.random_state_hook import (
     get_random_state,
@@ -108,3 +112,35 @@ def test_constructor__norms_groups_and_teacher():
     assert groups.keys() == want.keys()
     for key, params in want.items():
         assert {id(p) for p in groups[key]} == {id(p) for p in params}
+
+
+def test_diagnostics__only_on_its_turn():
+    """Statistics are asked for before the iteration, logged after it."""
+    from types import SimpleNamespace
+
+    loss = SimpleNamespace(keep_statistics=False, statistics={})
+    model = nn.Module()
+    model.loss_contrast = loss
+    logged = {}
+    runner = SimpleNamespace(
+        model=model,
+        iter=0,
+        message_hub=SimpleNamespace(update_scalar=logged.__setitem__),
+    )
+    hook = ContrastiveDiagnosticsHook(interval=2)
+    hook.before_train(runner)
+    asked = []
+    for runner.iter in range(4):
+        hook.before_train_iter(runner, 0)
+        asked.append(loss.keep_statistics)
+        if loss.keep_statistics:
+            loss.statistics = dict(margin=torch.tensor(0.25))
+        hook.after_train_iter(runner, 0)
+        assert not loss.keep_statistics and not loss.statistics
+    assert asked == [False, True, False, True]
+    assert logged == {'train/contrast/margin': 0.25}
+    model.loss_contrast = None
+    with pytest.raises(ValueError, match='no loss_contrast'):
+        hook.before_train(runner)
+    with pytest.raises(ValueError, match='interval'):
+        ContrastiveDiagnosticsHook(interval=0)

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
 import cv2
+import numpy as np
+import plot_contrastive
 import pytest
 from browse_semi_dataset import rows_of_batch
 from conftest import ROOT
@@ -59,3 +62,37 @@ def test_logs__mmdets_tool_draws_ours(tmp_path):
         capture_output=True,
     )
     assert cv2.imread(str(out)) is not None
+
+
+def test_contrastive_curves(tmp_path, monkeypatch):
+    """Two runs, one of them in two logs; means of three values."""
+    for run, first in (('a', 0), ('b', 5)):
+        for part in range(2 if run == 'a' else 1):
+            folder = tmp_path / run / f'{part}' / 'vis_data'
+            folder.mkdir(parents=True)
+            lines = [
+                json.dumps(
+                    {
+                        'step': step,
+                        'contrast/margin': first + step,
+                        'contrast/fnr_pred': 0.25,
+                        'loss_contrast': 1.0,
+                    }
+                )
+                for step in range(1 + 3 * part, 4 + 3 * part)
+            ]
+            lines.append(json.dumps({'step': 3, 'coco/segm_mAP': 0.1}))
+            (folder / 'scalars.json').write_text('\n'.join(lines))
+    curves = plot_contrastive.read_curves(tmp_path / 'a')
+    assert curves['contrast/margin'] == [(i, i) for i in range(1, 7)]
+    assert curves['contrast/fnr_gt'] == []
+    means = plot_contrastive.smooth(np.array([3.0, 6, 9, 12]), 3)
+    assert means.tolist() == [3, 4.5, 6, 9]
+    out = tmp_path / 'curves.png'
+    command = ['plot', str(tmp_path / 'a'), str(tmp_path / 'b')]
+    monkeypatch.setattr('sys.argv', [*command, '--out', str(out)])
+    plot_contrastive.main()
+    assert cv2.imread(str(out)).shape[1] > 1000
+    monkeypatch.setattr('sys.argv', ['plot', str(tmp_path), '--out', str(out)])
+    with pytest.raises(SystemExit, match='ContrastiveDiagnosticsHook'):
+        plot_contrastive.main()

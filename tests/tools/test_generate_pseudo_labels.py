@@ -72,7 +72,6 @@ def _run(monkeypatch, command):
 
 def test_file__is_a_data_set(monkeypatch, command, tmp_path, shapes_config):
     """COCO reads it, and it trains the student of stage 2."""
-    from mmengine.config import Config
     from mmengine.runner import Runner
 
     _run(monkeypatch, [*command, '--non-overlapping', '--batch-size', '3'])
@@ -97,18 +96,8 @@ def test_file__is_a_data_set(monkeypatch, command, tmp_path, shapes_config):
             masks, items, strict=True))  # fmt: skip
     assert not out.with_name('out.json.parts').exists()
 
-    cfg = Config.fromfile(ROOT / 'configs/sskd/sskd_distill_shapes_5p.py')
-    plain = shapes_config('supervised_shapes_5p', iters=1)
-    labeled = cfg.train_dataloader.dataset.labeled
-    labeled.data_root = plain.train_dataloader.dataset.data_root
-    pseudo = cfg.train_dataloader.dataset.unlabeled
-    pseudo.ann_file = str(out)
-    pseudo.data_prefix.img = labeled.data_root + 'leftImg8bit/train/'
-    for key in ('val_dataloader', 'val_evaluator', 'test_dataloader',
-                'test_evaluator', 'work_dir', 'randomness'):  # fmt: skip
-        cfg[key] = plain[key]
-    cfg.train_cfg.update(max_iters=1, val_begin=10)
-    cfg.default_hooks.checkpoint.interval = 1
+    cfg = shapes_config('sskd_distill_shapes_5p', iters=1, folder='sskd')
+    cfg.train_dataloader.dataset.unlabeled.ann_file = str(out)
     runner = Runner.from_cfg(cfg)
     runner.train()
     scalars = runner.message_hub.log_scalars

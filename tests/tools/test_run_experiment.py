@@ -21,6 +21,9 @@ def calls(tmp_path, monkeypatch):
 
     def fake(command, cwd):
         made.append(command)
+        if 'generate' in command[1]:
+            Path(command[command.index('--out') + 1]).write_text('{}')
+            return 0
         work_dir = Path(command[command.index('--work-dir') + 1])
         if 'train' in command[1]:
             work_dir.mkdir(parents=True)
@@ -81,6 +84,45 @@ def test_chain__several_gpus_and_backbone(calls, monkeypatch):
     assert Path(calls[0][2]).stem == 'supervised_swin_l_cityscapes_10p'
     # tools/dist_test.sh CONFIG CHECKPOINT GPUS
     assert calls[1][4] == '4'
+
+
+def test_chain__sskd_in_three_stages(calls, monkeypatch):
+    """Each teacher's pseudo-labels before the stage that learns from them."""
+    _run(monkeypatch, 'sskd', 'cityscapes', '10', '4')
+    what = [
+        (Path(c[1]).stem.removeprefix('dist_'), Path(c[2]).stem) for c in calls
+    ]
+    stem = '_cityscapes_10p'
+    assert what == [
+        ('train', 'sskd_teacher_adapt' + stem),
+        ('test', 'sskd_teacher_adapt' + stem),
+        ('generate_pseudo_labels', 'sskd_teacher_adapt' + stem),
+        ('train', 'sskd_teacher_selftrain' + stem),
+        ('test', 'sskd_teacher_selftrain' + stem),
+        ('generate_pseudo_labels', 'sskd_teacher_selftrain' + stem),
+        ('train', 'sskd_distill' + stem),
+        ('test', 'sskd_distill' + stem),
+        ('train', 'sskd_refine' + stem),
+        ('test', 'sskd_refine' + stem),
+    ]
+    generate = calls[5]
+    assert generate[3].endswith(
+        'sskd_teacher_selftrain' + stem + '/iter_6.pth'
+    )
+    out = generate[generate.index('--out') + 1]
+    assert out.endswith(
+        'sskd_teacher_selftrain' + stem + '/pseudo_labels.json'
+    )
+    images = generate[generate.index('--images') + 1]
+    assert images == (
+        'data/cityscapes/annotations/semi/published@10-unlabeled.json'
+    )
+    # Trained for 6 iterations, not for the 90000 that the config names.
+    (start,) = (o for o in calls[8] if o.startswith('load_from='))
+    assert start.endswith('sskd_distill' + stem + '/iter_6.pth')
+    calls.clear()
+    _run(monkeypatch, 'sskd', 'cityscapes', '10', '4')
+    assert calls == []
 
 
 def test_chain__stops_where_a_stage_fails(calls, monkeypatch):

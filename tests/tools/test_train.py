@@ -38,3 +38,15 @@ def test_amp(monkeypatch, dtype):
     assert cfg.optim_wrapper.dtype == (
         'bfloat16' if dtype == 'bf16' else 'float16'
     )
+
+
+def test_resume__first_run_keeps_load_from(tmp_path):
+    """Stage 3 of SSKD starts from stage 2 although it is always resumed."""
+    cfg = Config(dict(work_dir=str(tmp_path), load_from='x.pth', resume=False))
+    train.set_resume(cfg, 'auto')
+    assert (cfg.resume, cfg.load_from) == (False, 'x.pth')
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'iter_2.pth'))
+    train.set_resume(cfg, 'auto')
+    assert (cfg.resume, cfg.load_from) == (True, None)
+    train.set_resume(cfg, 'iter_1.pth')
+    assert (cfg.resume, cfg.load_from) == (True, 'iter_1.pth')
