@@ -12,6 +12,7 @@ import pytest
 import torch
 from conftest import CLASSES, ROOT
 from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
 from pycocotools.coco import COCO
 
 
@@ -136,3 +137,40 @@ def test_infer__no_image(tmp_path):
 
     with pytest.raises(FileNotFoundError, match='No image'):
         find_images(tmp_path)
+
+
+@pytest.mark.parametrize('stage', ['distill', 'teacher_adapt'])
+def test_publish__without_the_contrastive_loss(shapes_config, tmp_path, stage):
+    """What MMDetection does not have keeps its class and imports s4m."""
+    from mmengine.config import Config
+    from publish_model import publish
+
+    cfg = shapes_config(f'sskd_{stage}_shapes_5p', folder='sskd')
+    cfg.test_cfg.type = 'TestLoop'
+    cfg.dump(str(tmp_path / 'sskd.py'))
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    torch.save({'state_dict': model.state_dict()}, tmp_path / 'sskd.pth')
+    weights, file = publish(
+        str(tmp_path / 'sskd.py'), str(tmp_path / 'sskd.pth'), tmp_path / 'out'
+    )
+    plain = Config.fromfile(file)
+    assert plain.custom_imports.imports == ['s4m']
+    assert 'loss_contrast' not in plain.model
+    again = MODELS.build(plain.model).eval()
+    again.load_state_dict(torch.load(weights)['state_dict'])
+    inputs = dict(
+        inputs=[torch.randint(0, 256, (3, 64, 128), dtype=torch.uint8)],
+        data_samples=[
+            DetDataSample(
+                metainfo=dict(
+                    img_shape=(64, 128),
+                    ori_shape=(64, 128),
+                    scale_factor=(1.0, 1.0),
+                )
+            )
+        ],
+    )
+    (a,), (b,) = model.eval().test_step(inputs), again.test_step(inputs)
+    for key in ('scores', 'labels', 'masks'):
+        assert torch.equal(a.pred_instances[key], b.pred_instances[key])

@@ -6,7 +6,9 @@
 
 writes ``published/NAME-<8 hex digits of its sha256>.pth`` with weights and
 meta only, and ``published/NAME.py``, a config of MMDetection's own classes:
-both work without this plugin, in ``DetInferencer`` too.
+both work without this plugin, in ``DetInferencer`` too. What MMDetection has
+no counterpart of (a DINOv2 backbone, the DPT decoder, a ``PromptedDetector``)
+stays, and the config imports this plugin; it says so.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from whole_files import write_whole
 
 #: What this plugin's classes are in MMDetection; same parameters, same keys.
 STOCK_TYPES = {
+    'ContrastiveMask2Former': 'Mask2Former',
     'DistillCondInst': 'CondInst',
     'DistillMask2Former': 'Mask2Former',
     'DistillMaskFormer': 'MaskFormer',
@@ -36,14 +39,23 @@ STOCK_TYPES = {
     'DistillMask2FormerHead': 'Mask2FormerHead',
     'Fp32MSDeformAttnPixelDecoder': 'MSDeformAttnPixelDecoder',
 }
-#: Arguments that only this plugin's classes have.
-OWN_ARGUMENTS = (
+#: Arguments that only training with this plugin's classes reads.
+CONTRASTIVE_ARGUMENTS = (
+    'loss_contrast',
+    'strong_augment',
+    'sup_weight',
+    'semi_weight',
+    'feature_level',
+)
+DISTILL_ARGUMENTS = (
     'segmenter',
     'loss_distill',
     'feature_source',
     'feature_index',
     'num_points',
 )
+#: Weights that nothing but the contrastive loss reads.
+LOSS_WEIGHTS = 'loss_contrast.'
 
 
 def select_weights(state: dict, model: str) -> dict:
@@ -58,7 +70,9 @@ def select_weights(state: dict, model: str) -> dict:
     """
     prefix = f'{model}.'
     if not any(k.startswith(('student.', 'teacher.')) for k in state):
-        return dict(state)
+        return {
+            k: v for k, v in state.items() if not k.startswith(LOSS_WEIGHTS)
+        }
     chosen = {
         k.removeprefix(prefix): v
         for k, v in state.items()
@@ -72,26 +86,36 @@ def select_weights(state: dict, model: str) -> dict:
 def plain_config(cfg: Config) -> Config:
     """Config of the network alone, with MMDetection's classes.
 
+    Where there are none it has this plugin's, and ``custom_imports``.
+
     Args:
         cfg (Config): of a plain or semi-supervised detector.
-
-    Raises:
-        ValueError: if a component has no counterpart in MMDetection.
     """
-    model = cfg.model.get('detector', cfg.model).to_dict()
+    model = cfg.model
+    if model.type == 'SemiInstanceSegmentor':
+        model = model.detector
+    model = model.to_dict()
+    own = CONTRASTIVE_ARGUMENTS
     if model['type'].startswith('Distill'):
-        for name in OWN_ARGUMENTS:
-            model.pop(name, None)
-    _rename(model)
+        own = DISTILL_ARGUMENTS
+    for name in own:
+        model.pop(name, None)
+    kept = _rename(model)
     preprocessor = dict(cfg.model.data_preprocessor)
     preprocessor['type'] = 'DetDataPreprocessor'
     preprocessor.setdefault('bgr_to_rgb', True)
     model['data_preprocessor'] = preprocessor
-    model['backbone']['init_cfg'] = None
+    model.get('detector', model)['backbone']['init_cfg'] = None
     dataset = cfg.test_dataloader.to_dict()
+    imports = {}
+    if kept:
+        imports['custom_imports'] = dict(
+            imports=['s4m'], allow_failed_imports=False
+        )
     return Config(
         dict(
             default_scope='mmdet',
+            **imports,
             model=model,
             test_dataloader=dataset,
             test_cfg=dict(type='TestLoop'),
@@ -101,20 +125,33 @@ def plain_config(cfg: Config) -> Config:
     )
 
 
-def _rename(node) -> None:
+def _rename(node) -> set[str]:
+    """MMDetection's classes in place of this plugin's, where there are some.
+
+    Returns:
+        set[str]: the plugin's classes that stay.
+    """
     from s4m import models
 
+    kept: set[str] = set()
     if isinstance(node, dict):
         name = node.get('type')
         if name in STOCK_TYPES:
             node['type'] = STOCK_TYPES[name]
         elif isinstance(name, str) and hasattr(models, name):
-            raise ValueError(f'MMDetection has no counterpart of {name}')
-        for value in node.values():
-            _rename(value)
-    elif isinstance(node, list | tuple):
-        for value in node:
-            _rename(value)
+            kept.add(name)
+        if (
+            name == 'DistillMask2FormerHead'
+            and 'encoder' not in (node['pixel_decoder'])
+        ):
+            # MMDetection's head wants a deformable encoder.
+            node['type'] = name
+            kept.add(name)
+    values = node.values() if isinstance(node, dict) else node
+    if isinstance(node, dict | list | tuple):
+        for value in values:
+            kept |= _rename(value)
+    return kept
 
 
 def publish(
@@ -135,6 +172,8 @@ def publish(
     source = CheckpointLoader.load_checkpoint(checkpoint, 'cpu')
     weights = select_weights(source['state_dict'], model)
     plain = plain_config(cfg)
+    if 'custom_imports' in plain:
+        print('This model works where this plugin (s4m) is installed.')
     init_default_scope('mmdet')
     network = MODELS.build(ConfigDict(plain.model))
     try:
