@@ -124,7 +124,7 @@ def test_benchmark__phases_of_s4m(shapes_config):
     assert result['peak_mib'] > 0
 
 
-@pytest.mark.parametrize('name', ['pr', 'sd', 'arp', 'gd'])
+@pytest.mark.parametrize('name', ['pr', 'sd', 'arp', 'gd', 'pxl'])
 def test_compare__runs(name, nano_segmenter):
     rows = COMPARISONS[name](
         segmenter=nano_segmenter,
@@ -134,7 +134,7 @@ def test_compare__runs(name, nano_segmenter):
         num_points=8,
         gd_config=ROOT / 'configs/shapes/guided_distillation_shapes_5p.py',
     )
-    assert len(rows) == (2 if name == 'gd' else 3)
+    assert len(rows) == dict(gd=2, pxl=4).get(name, 3)
     assert all(r['ms'] > 0 and r['peak_mib'] >= 0 for r in rows.values())
 
 

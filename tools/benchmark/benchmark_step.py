@@ -17,6 +17,7 @@ are noisy. Its peak memory is what a call adds to what was there before it.
 from __future__ import annotations
 
 import argparse
+import math
 import ctypes
 import gc
 import resource
@@ -542,12 +543,41 @@ def compare_gd(gd_config, size, repeats, device, **_) -> dict:
     )
 
 
+def compare_pxl(size, repeats, device, **_) -> dict:
+    """L_pxl of 4 images, forward and backward, R = 200, 384 channels."""
+    from s4m.models import PixelContrastiveLoss
+
+    def call(stride: int, **kwargs) -> Callable[[], object]:
+        # Padded to patches of 14, as the student sees it.
+        patches = [math.ceil(side / 14) for side in size]
+        grid = [math.ceil(14 * n / stride) for n in patches]
+        features = torch.randn(2, 4, 384, *grid, device=device)
+        weak, strong = features.unbind(0)
+        weak = weak.clone().requires_grad_()
+        masks = torch.randn(4, 100, size[0] // 4, size[1] // 4, device=device)
+        classes = torch.randn(4, 100, 9, device=device)
+        loss = PixelContrastiveLoss(384, **kwargs).to(device)
+        return lambda: loss(weak, strong, masks, classes).backward()
+
+    square = 2**30  # all anchors at once
+    return measure(
+        {
+            'stride 28': call(28),
+            'stride 28, one anchor at a time': call(28, chunk_size=1),
+            'stride 14': call(14),
+            'stride 14, one chunk an image': call(14, chunk_size=square),
+        },
+        repeats,
+    )
+
+
 COMPARISONS = dict(
     pr=compare_pr,
     sd=compare_sd,
     arp=compare_arp,
     ema=compare_ema,
     gd=compare_gd,
+    pxl=compare_pxl,
 )
 
 
