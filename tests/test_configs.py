@@ -432,3 +432,63 @@ def test_backbones__swin(name, dims, file):
     assert backbone.type == 'SwinTransformer'
     assert backbone.embed_dims == dims
     assert backbone.init_cfg.checkpoint.endswith(file)
+
+
+@pytest.mark.parametrize('percent', [5, 10, 30])
+def test_paper_settings__sskd(percent):
+    """Constants of the paper, and the chain of the stages."""
+    stem = f'_cityscapes_{percent}p'
+
+    def stage(name: str) -> Config:
+        path = f'configs/sskd/sskd_{name}{stem}.py'
+        return Config.fromfile(ROOT / path)
+
+    adapt, selftrain = stage('teacher_adapt'), stage('teacher_selftrain')
+    assert adapt.model == selftrain.model
+    assert adapt.model.loss_contrast.loss_weight == 0.1
+    assert adapt.optim_wrapper.optimizer.lr == 5e-5
+    assert adapt.optim_wrapper.clip_grad.max_norm == 0.1
+    assert adapt.param_scheduler.milestones == [700, 900]
+    # 4 GPUs make batches of 8.
+    assert adapt.train_dataloader.batch_size == 2
+    distill = stage('distill')
+    assert distill.train_dataloader.batch_size == 2
+    assert distill.train_cfg.max_iters == 90000
+    optimizer = distill.optim_wrapper.optimizer
+    assert (optimizer.lr, optimizer.weight_decay) == (5e-5, 0.1)
+    assert distill.optim_wrapper.clip_grad.max_norm == 0.01
+    contrast = distill.model.loss_contrast
+    assert (contrast.num_negatives, contrast.temperature) == (200, 0.2)
+    assert distill.model.panoptic_head.num_queries == 100
+    options = distill.pseudo_labels.options
+    assert options[:2] == ['--score-thr', '0.3']
+    assert '--non-overlapping' in options
+    for cfg, before in ((selftrain, 'adapt'), (distill, 'selftrain')):
+        teacher = f'work_dirs/sskd_teacher_{before}{stem}'
+        assert cfg.pseudo_labels.teacher == teacher
+        labeled = cfg.train_dataloader.dataset.labeled
+        assert labeled.ann_file.endswith(f'published@{percent}.json')
+    refine = stage('refine')
+    assert refine.load_from == f'work_dirs/sskd_distill{stem}/iter_90000.pth'
+    assert refine.model.type == 'Mask2Former'
+    assert refine.optim_wrapper.optimizer.lr == 1e-5
+    assert refine.train_dataloader.dataset.ann_file.endswith(
+        f'published@{percent}.json'
+    )
+
+
+def test_paper_settings__sskd_ade20k():
+    path = 'configs/sskd/sskd_distill_ade20k_10p.py'
+    cfg = Config.fromfile(ROOT / path)
+    assert cfg.train_cfg.max_iters == cfg.param_scheduler.end == 160000
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.lr, optimizer.weight_decay) == (1e-4, 0.05)
+    assert cfg.model.panoptic_head.num_things_classes == 100
+    steps = cfg.train_dataloader.dataset.labeled.pipeline
+    crop = next(s for s in steps if s.type == 'RandomCrop')
+    assert crop.crop_size == (630, 630)
+    teacher = Config.fromfile(
+        ROOT / 'configs/sskd/sskd_teacher_adapt_ade20k_10p.py'
+    )
+    assert len(teacher.model.classes) == 100
+    assert teacher.model.classes_per_prompt == 40

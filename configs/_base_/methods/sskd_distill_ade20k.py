@@ -1,27 +1,4 @@
-# Stage 2: labels, the teacher's pseudo-labels from a file, and L_pxl on the
-# coarsest level of the backbone (stride 28).
-_base_ = './sskd_student_ade20k.py'
+# Stage 2.
+_base_ = ['./sskd_student_ade20k.py', './sskd_distill.py']
 
-model = dict(
-    type='ContrastiveMask2Former',
-    data_preprocessor=dict(type='SemiDataPreprocessor'),
-    semi_weight=1.0,  # lambda_semi (assumed)
-    loss_contrast=dict(
-        type='PixelContrastiveLoss',
-        in_channels=384,
-        hidden_channels=128,
-        out_channels=128,
-        sampling='fusion',
-        num_negatives=200,
-        negative_scope='all',
-        negative_view='weak',  # assumed
-        temperature=0.2,
-        mask_temperature=0.5,  # assumed
-        loss_weight=0.1,  # lambda_pxl
-    ),
-    strong_augment=dict(type='StrongAugment'),
-)
-custom_hooks = [
-    dict(type='ContrastiveDiagnosticsHook', interval=50),
-    dict(type='RandomStateHook'),
-]
+model = _base_.distill
