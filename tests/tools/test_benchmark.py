@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -187,6 +189,47 @@ def test_main__known_teacher_without_checkpoint_is_trained_again(
     assert trained == ['supervised_shapes_5p', 'cutout_shapes_5p']
     shapes_table.main()  # all known: the teacher is not needed
     assert len(trained) == 2
+
+
+def test_plan__sskd_chain():
+    """Each run after its teacher; what others start from keeps its files."""
+    jobs = shapes_table.plan(
+        ['sskd_stages', 'sskd_sampling'], [0, 1], 100, Results(Path('none'))
+    )
+    order = list(jobs)
+    assert len(order) == 2 * (7 + 3)  # fusion is stage 2
+    for (run, seed), (row, starts_others) in jobs.items():
+        if row.before is not None:
+            before = row.before, seed
+            assert order.index(before) < order.index((run, seed))
+            assert jobs[before][1]
+        assert starts_others == any(r.before == run for r, _ in jobs.values())
+    row, _ = jobs['sskd_refine_shapes_5p', 1]
+    options = row.options(100, Path('runs'))
+    assert options['train_cfg.max_iters'] == 10
+    assert options['load_from'] == Path(
+        'runs/sskd_distill_shapes_5p/iter_100.pth'
+    )
+
+
+def test_make_all__begins_when_the_teacher_is_there(monkeypatch, tmp_path):
+    """A short chain does not wait for a long run beside it."""
+    done = []
+
+    def fake(row, seed, *_):
+        before = (row.before, seed)
+        assert row.before is None or before in done
+        slow = 'student_supervised' in row.run and seed == 0
+        time.sleep(0.5 if slow else 0.01)
+        done.append((row.run, seed))
+
+    monkeypatch.setattr(shapes_table, 'make_run', fake)
+    args = argparse.Namespace(
+        tables=['sskd_stages'], seeds=[0, 1], iters=100, jobs=2
+    )
+    shapes_table.make_all(args, tmp_path, Results(tmp_path / 'r.json'))
+    assert len(done) == 14 and len(set(done)) == 14
+    assert done[-1] == ('sskd_student_supervised_shapes_5p', 0)
 
 
 def test_best_overlap__hand_computed():

@@ -17,9 +17,9 @@ are noisy. Its peak memory is what a call adds to what was there before it.
 from __future__ import annotations
 
 import argparse
-import math
 import ctypes
 import gc
+import math
 import resource
 import statistics
 import sys

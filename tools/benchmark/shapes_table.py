@@ -19,7 +19,12 @@ import platform
 import statistics
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    Future,
+    ThreadPoolExecutor,
+    wait,
+)
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -255,46 +260,58 @@ def make_run(
 
 def plan(
     tables: list[str], seeds: list[int], iters: int, results: Results
-) -> list[list[tuple[Row, int, bool]]]:
-    """What has to be made, level by level: each starts from earlier ones.
+) -> dict[tuple[str, int], tuple[Row, bool]]:
+    """What has to be made: what the tables lack, and what that starts from.
 
     Returns:
-        list: levels of (row, seed, whether others start from it).
+        dict: row, and whether others start from it, by (run, seed); a run
+        comes after the one that it starts from.
     """
-    wanted = [
-        (row, seed)
-        for seed in seeds
-        for row in {r.run: r for name in tables for r in TABLES[name]}.values()
-        if results.get(f'{row.run}/{iters}/{seed}') is None
-    ]
-    levels = [[(row, seed, False) for row, seed in wanted]]
-    while any(row.before for row, *_ in levels[0]):
-        needed = dict.fromkeys(
-            (row.before, seed) for row, seed, _ in levels[0] if row.before
-        )
-        # Those go before; what is there twice is made the first time.
-        levels[0] = [
-            job for job in levels[0] if (job[0].run, job[1]) not in needed
-        ]
-        for level in levels[1:]:
-            level[:] = [j for j in level if (j[0].run, j[1]) not in needed]
-        levels.insert(0, [(ROWS[run], seed, True) for run, seed in needed])
-    return levels
+    jobs: dict[tuple[str, int], tuple[Row, bool]] = {}
+
+    def need(row: Row, seed: int, starts_others: bool) -> None:
+        if row.before is not None:
+            need(ROWS[row.before], seed, True)
+        _, before = jobs.get((row.run, seed), (row, False))
+        jobs[row.run, seed] = row, starts_others or before
+
+    for seed in seeds:
+        for name in tables:
+            for row in TABLES[name]:
+                if results.get(f'{row.run}/{iters}/{seed}') is None:
+                    need(row, seed, False)
+    return jobs
 
 
 def make_all(
     args: argparse.Namespace, work_dir: Path, results: Results
 ) -> None:
-    """Make what the tables lack, ``args.jobs`` runs at a time."""
+    """Make what the tables lack, ``args.jobs`` runs at a time.
+
+    A run begins as soon as the one that it starts from is there.
+    """
+    left = plan(args.tables, args.seeds, args.iters, results)
+    running: dict[Future, tuple[str, int]] = {}
     with ThreadPoolExecutor(args.jobs) as pool:
-        for level in plan(args.tables, args.seeds, args.iters, results):
-            jobs = [
-                pool.submit(
-                    make_run, row, seed, args.iters, work_dir, results, starts
+        while left or running:
+            unfinished = {*left, *running.values()}
+            for (run, seed), (row, starts_others) in list(left.items()):
+                if (row.before, seed) in unfinished:
+                    continue
+                job = pool.submit(
+                    make_run,
+                    row,
+                    seed,
+                    args.iters,
+                    work_dir,
+                    results,
+                    starts_others,
                 )
-                for row, seed, starts in level
-            ]
-            for job in jobs:
+                running[job] = run, seed
+                del left[run, seed]
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for job in done:
+                del running[job]
                 job.result()
 
 
