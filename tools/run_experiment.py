@@ -120,7 +120,7 @@ def test(config: Path, work_dir: Path, args: argparse.Namespace) -> dict:
     target = work_dir / f'test_{checkpoint.stem}.json'
     if not target.is_file():
         options = ['--json', str(target), '--work-dir', str(work_dir)]
-        if 'detector' in Config.fromfile(config).model:
+        if Config.fromfile(config).model.type == 'SemiInstanceSegmentor':
             options += ['--model', 'both']
         where = [str(config), str(checkpoint)]
         call(launch('test', where, options, args))

@@ -105,6 +105,8 @@ def test_chain__sskd_in_three_stages(calls, monkeypatch):
         ('train', 'sskd_refine' + stem),
         ('test', 'sskd_refine' + stem),
     ]
+    # One network each, the composite teacher too.
+    assert not any('--model' in c for c in calls)
     generate = calls[5]
     assert generate[3].endswith(
         'sskd_teacher_selftrain' + stem + '/iter_6.pth'
