@@ -114,6 +114,18 @@ def _no_mask(data):
             '1 image ids more than once',
         ),
         (_no_mask, 'annotation 77 of image .* has no segmentation'),
+        (
+            lambda d: d['annotations'][0].update(image_id=999),
+            'is of image 999, which is unknown',
+        ),
+        (
+            lambda d: d['annotations'][0].update(category_id=999),
+            'is of category 999, which is unknown',
+        ),
+        (
+            lambda d: d['annotations'][0]['segmentation'].update(size=[9, 8]),
+            r'a mask of 9 x 8 pixels, its image \d+ is 64 x 128',
+        ),
     ],
 )
 def test_annotations__that_would_be_misread(
@@ -150,3 +162,32 @@ def test_unreadable_image(dataset_cfg, files, tmp_path):
     dataset = DATASETS.build(dataset_cfg)
     with pytest.raises(FileNotFoundError, match='none_leftImg8bit'):
         dataset[len(dataset) - 1]
+
+
+def test_pseudo_labels__are_checked_as_labels_are(dataset_cfg, files):
+    """Where the unlabelled part reads its annotations."""
+
+    def label(data):
+        image = data['images'][0]
+        category = data['categories'][0]['id']
+        data['annotations'] = [
+            dict(
+                id=5,
+                image_id=image['id'],
+                category_id=category,
+                bbox=[0, 0, 9, 9],
+                area=81,
+                iscrowd=0,
+                score=0.5,
+            )
+        ]
+
+    _edit(files['unlabeled'], label)
+    DATASETS.build(dataset_cfg)  # nobody reads them
+    steps = dataset_cfg.unlabeled.pipeline
+    (index,) = (
+        i for i, s in enumerate(steps) if s.type == 'LoadEmptyAnnotations'
+    )
+    steps[index] = dict(type='LoadAnnotations', with_mask=True)
+    with pytest.raises(ValueError, match=r'annotation 5 .* no segmentation'):
+        DATASETS.build(dataset_cfg)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import shutil
@@ -177,6 +178,26 @@ def test_folder_and_refinement(monkeypatch, command, tmp_path, shapes_root):
     assert [i['file_name'] for i in data['images']] == [f.name for f in files]
     assert [c['id'] for c in data['categories']] == list(range(1, 9))
     assert data['annotations']
+
+
+def test_no_checkpoint__weights_of_the_config(
+    monkeypatch, command, tmp_path, nano_config
+):
+    """As for a zero-shot teacher; testing reads ``none`` too."""
+    command[1] = 'none'
+    _run(monkeypatch, command)
+    assert (tmp_path / 'out.json').is_file()
+    metrics = tmp_path / 'metrics.json'
+    arguments = [str(nano_config[0]), 'none', '--json', str(metrics)]
+    arguments += ['--work-dir', str(tmp_path / 'work')]
+    monkeypatch.setattr('sys.argv', ['test.py', *arguments])
+    spec = importlib.util.spec_from_file_location(
+        'test_tool', ROOT / 'tools/test.py'
+    )
+    test_tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(test_tool)
+    test_tool.main()
+    assert 'coco/segm_mAP' in json.loads(metrics.read_text())['model']
 
 
 def test_views__flip_and_scale(monkeypatch, command, tmp_path):
