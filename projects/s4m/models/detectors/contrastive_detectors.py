@@ -151,22 +151,17 @@ class ContrastiveDistillMixin:
         with torch.no_grad():
             strong = self.encode_features(self.strong_augment(rgb))
         grid = tuple(strong.shape[-2:])
-        flat = [sample for group in samples for sample in group]
         gt_ids = None
         if self.loss_contrast.keep_statistics:
-            known = [
-                b == 'sup'
-                for b, g in zip(branches, samples, strict=True)
-                for _ in g
-            ]
             gt_ids = torch.stack(
                 [
                     object_grid(
                         sample.gt_instances.masks, canvas, grid, rgb.device
                     )
-                    if labeled
+                    if branch == 'sup'
                     else torch.full(grid, -1, device=rgb.device)
-                    for sample, labeled in zip(flat, known, strict=True)
+                    for branch, group in zip(branches, samples, strict=True)
+                    for sample in group
                 ]
             )
         num_queries = max(m.shape[1] for m in masks)
@@ -175,7 +170,7 @@ class ContrastiveDistillMixin:
             strong,
             torch.cat([_pad_queries(m, num_queries, _NOWHERE) for m in masks]),
             torch.cat([_pad_queries(c, num_queries, 0.0) for c in classes]),
-            valid_grid(flat, canvas, grid, rgb.device),
+            valid_grid(sum(samples, []), canvas, grid, rgb.device),
             gt_ids,
         )
 
