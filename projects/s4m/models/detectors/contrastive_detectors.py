@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import abstractmethod
 from collections.abc import Sequence
 
@@ -170,7 +171,7 @@ class ContrastiveDistillMixin:
             strong,
             torch.cat([_pad_queries(m, num_queries, _NOWHERE) for m in masks]),
             torch.cat([_pad_queries(c, num_queries, 0.0) for c in classes]),
-            valid_grid(sum(samples, []), canvas, grid, rgb.device),
+            valid_grid([*itertools.chain(*samples)], canvas, grid, rgb.device),
             gt_ids,
         )
 
