@@ -28,7 +28,14 @@ CLASSES = (
     'bicycle',
 )
 ROOT = Path(__file__).resolve().parents[1]
-for folder in ('', 'dataset_converters', 'misc', 'benchmark', 'analysis'):
+for folder in (
+    '',
+    'dataset_converters',
+    'model_converters',
+    'misc',
+    'benchmark',
+    'analysis',
+):
     sys.path.append(str(ROOT / 'tools' / folder))
 
 import s4m  # noqa: E402, F401
