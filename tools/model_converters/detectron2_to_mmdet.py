@@ -310,7 +310,7 @@ def class_names(number: int) -> tuple[str, ...]:
 
 
 def fitting_configs(model: ConfigDict) -> str:
-    """Which of this project's configs a converted network fits."""
+    """Which of this project's configs a converted network fits, if any."""
     head, backbone = model.panoptic_head, model.backbone
     data = {8: 'cityscapes', 80: 'coco'}.get(head.num_things_classes)
     kind = ''
@@ -322,13 +322,13 @@ def fitting_configs(model: ConfigDict) -> str:
         )
     usual = head.num_queries == (200 if kind == 'swin_l' else 100)
     if data is None or not kind or not usual:
-        return 'none of configs/; use the config beside it'
+        return ''
     infix = '' if kind == 'r50' else f'{kind}_'
     found = sorted(
         str(p.relative_to(ROOT))
         for p in (ROOT / 'configs').rglob(f'supervised_{infix}{data}_*p.py')
     )
-    return ', '.join(found) or 'none of configs/; use the config beside it'
+    return ', '.join(found)
 
 
 def main() -> None:
@@ -363,7 +363,7 @@ def main() -> None:
         text = dict(default_scope='mmdet', model=cfg.to_dict())
         Config(text).dump(str(config))
         print(f'{config}: a config of MMDetection that it loads in')
-    print(f'fits {fitting_configs(cfg)}')
+    print(f'fits {fitting_configs(cfg) or "none of configs/"}')
 
 
 if __name__ == '__main__':
