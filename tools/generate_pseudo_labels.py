@@ -28,7 +28,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import mmcv
-import numpy as np
 import torch
 from mmdet.registry import DATASETS, MODELS
 from mmdet.utils import InstanceList
@@ -473,13 +472,9 @@ def predict(
 
 
 def _bool_masks(pred: InstanceData) -> InstanceData:
-    """Some detectors of MMDet return masks on the host."""
-    masks = torch.as_tensor(
-        np.asarray(pred.masks)
-        if isinstance(pred.masks, np.ndarray)
-        else pred.masks
-    )
-    pred.masks = masks.to(pred.scores.device).bool()
+    """Some detectors of MMDetection return masks on the host."""
+    masks = torch.as_tensor(pred.masks, device=pred.scores.device)
+    pred.masks = masks.bool()
     return pred
 
 
