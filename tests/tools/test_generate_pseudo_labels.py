@@ -180,6 +180,46 @@ def test_folder_and_refinement(monkeypatch, command, tmp_path, shapes_root):
     assert data['annotations']
 
 
+@pytest.mark.parametrize('network', ['teacher', 'student'])
+def test_semi_supervised_checkpoint__chosen_network(
+    monkeypatch, command, tmp_path, shapes_config, network
+):
+    """What the plain model with the same weights gives."""
+    _run(monkeypatch, command)
+    weights = torch.load(command[1], weights_only=True)['state_dict']
+    cfg = shapes_config('guided_distillation_shapes_5p')
+    cfg.dump(str(tmp_path / 'semi.py'))
+    state = MODELS.build(cfg.model).state_dict()
+    state |= {f'{network}.{k}': v for k, v in weights.items()}
+    torch.save(dict(state_dict=state), tmp_path / 'semi.pth')
+    semi = [str(tmp_path / 'semi.py'), str(tmp_path / 'semi.pth')]
+    semi += [*command[2:], '--model', network]
+    semi[semi.index('--out') + 1] = str(tmp_path / 'semi.json')
+    _run(monkeypatch, semi)
+    plain, chosen = (
+        json.loads((tmp_path / f'{name}.json').read_text())['annotations']
+        for name in ('out', 'semi')
+    )
+    assert plain == chosen
+
+
+def test_other_detectors__mask_rcnn(
+    monkeypatch, command, tmp_path, shapes_config
+):
+    from nano import nano
+
+    cfg = shapes_config('supervised_shapes_5p')
+    cfg.model = nano('MaskRCNN')
+    cfg.model.test_cfg.rcnn.score_thr = 0.0
+    cfg.model.test_cfg.rpn.max_per_img = 20
+    cfg.dump(str(tmp_path / 'rcnn.py'))
+    model = MODELS.build(cfg.model)
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'rcnn.pth')
+    command[:2] = [str(tmp_path / 'rcnn.py'), str(tmp_path / 'rcnn.pth')]
+    _run(monkeypatch, command)
+    assert json.loads((tmp_path / 'out.json').read_text())['images']
+
+
 def test_no_checkpoint__weights_of_the_config(
     monkeypatch, command, tmp_path, nano_config
 ):
