@@ -210,7 +210,7 @@ def test_other_detectors__mask_rcnn(
 
     cfg = shapes_config('supervised_shapes_5p')
     cfg.model = nano('MaskRCNN')
-    cfg.model.test_cfg.rcnn.score_thr = 0.0
+    cfg.model.test_cfg.rcnn.update(score_thr=0.0, max_per_img=5)
     cfg.model.test_cfg.rpn.max_per_img = 20
     cfg.dump(str(tmp_path / 'rcnn.py'))
     model = MODELS.build(cfg.model)
