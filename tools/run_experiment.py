@@ -57,9 +57,14 @@ def stages(name: str) -> list[Path]:
     before = cfg.model.get('teacher_checkpoint')
     if 'pseudo_labels' in cfg:
         before = cfg.pseudo_labels.teacher
-    elif cfg.get('load_from') is not None:
+    elif starts_from_stage(cfg):
         before = str(Path(cfg.load_from).parent)
     return [*([] if before is None else stages(Path(before).name)), config]
+
+
+def starts_from_stage(cfg: Config) -> bool:
+    """Whether ``load_from`` is another stage's, not a file from elsewhere."""
+    return str(cfg.get('load_from')).startswith('work_dirs/')
 
 
 def call(command: list[str]) -> None:
@@ -86,7 +91,7 @@ def train(config: Path, args: argparse.Namespace) -> Path:
     options = ['--resume', '--work-dir', str(work_dir)]
     if 'pseudo_labels' in cfg:
         generate(cfg, args)
-    if cfg.get('load_from') and not (ROOT / cfg.load_from).is_file():
+    if starts_from_stage(cfg) and not (ROOT / cfg.load_from).is_file():
         # The stage before was trained for other iterations.
         before = find_checkpoint(str((ROOT / cfg.load_from).parent))
         args = argparse.Namespace(**vars(args))

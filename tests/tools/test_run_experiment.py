@@ -138,3 +138,15 @@ def test_unknown_row__names_those_that_are(calls, monkeypatch):
     with pytest.raises(SystemExit, match=r'no config s4m_cityscapes_7p\.py'):
         _run(monkeypatch, 's4m', 'cityscapes', '7', '4')
     assert calls == []
+
+
+def test_load_from_elsewhere__is_no_stage():
+    """Weights of a hub or of one's own start a run, no chain."""
+    for load_from, expected in (
+        (None, False),
+        ('https://example.org/weights.pth', False),
+        ('checkpoints/weights.pth', False),
+        ('work_dirs/sskd_distill_shapes_5p/iter_800.pth', True),
+    ):
+        cfg = run_experiment.Config(dict(load_from=load_from))
+        assert run_experiment.starts_from_stage(cfg) == expected

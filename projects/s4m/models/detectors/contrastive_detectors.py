@@ -23,8 +23,6 @@ from .distill_mask2former import record_output
 #: Losses of a pass, features, and the mask and class logits of K queries.
 Pass = tuple[dict[str, Tensor], Tensor, Tensor, Tensor]
 
-_BRANCHES = ('sup', 'unsup')
-
 # Mask logit of a query that an image does not have.
 _NOWHERE = -1e4
 
@@ -117,8 +115,7 @@ class ContrastiveDistillMixin:
             ``loss_contrast``.
         """
         losses, passes = {}, []
-        for branch in _BRANCHES:
-            weight = self.branch_weights[branch]
+        for branch, weight in self.branch_weights.items():
             if branch not in multi_batch_inputs:
                 continue
             if weight == 0 and self.loss_contrast is None:
@@ -210,6 +207,18 @@ def valid_grid(
     return rows[:, :, None] & cols[:, None]
 
 
+def canvas_masks(
+    masks: BitmapMasks | Tensor, canvas: tuple[int, int], device: torch.device
+) -> Tensor:
+    """n masks of a canvas, or of its upper left part, as (n, H, W) bool."""
+    if not isinstance(masks, Tensor):
+        masks = masks.to_tensor(torch.bool, device)
+    below, right = (
+        c - m for c, m in zip(canvas, masks.shape[1:], strict=True)
+    )
+    return F.pad(masks.bool(), (0, right, 0, below))
+
+
 def object_grid(
     masks: BitmapMasks | Tensor,
     canvas: tuple[int, int],
@@ -228,15 +237,9 @@ def object_grid(
     Returns:
         Tensor: (h, w) int64, 0 the background, else 1 + the mask's index.
     """
-    if not isinstance(masks, Tensor):
-        masks = masks.to_tensor(torch.bool, device)
-    out = torch.zeros(grid, dtype=torch.long, device=device)
     if len(masks) == 0:
-        return out
-    below, right = (
-        c - m for c, m in zip(canvas, masks.shape[1:], strict=True)
-    )
-    masks = F.pad(masks, (0, right, 0, below))
+        return torch.zeros(grid, dtype=torch.long, device=device)
+    masks = canvas_masks(masks, canvas, device)
     rows, cols = (
         ((torch.arange(n, device=device) + 0.5) * (length / n)).long()
         for n, length in zip(grid, canvas, strict=True)

@@ -18,7 +18,12 @@ from torch import Tensor
 from ..data_preprocessors import to_rgb
 from ..pseudo_labels import resize_cropped_masks
 from ..segmenters import SegmenterEmbeddings, attach_segmenter
-from .contrastive_detectors import _NOWHERE, ContrastiveDistillMixin, Pass
+from .contrastive_detectors import (
+    _NOWHERE,
+    ContrastiveDistillMixin,
+    Pass,
+    canvas_masks,
+)
 
 
 @MODELS.register_module()
@@ -292,22 +297,16 @@ class PromptedDetector(ContrastiveDistillMixin, BaseDetector):
         if len(logits) == 0:
             nothing = embeddings.image_embed.sum() * 0
             return dict(loss_mask=nothing, loss_dice=nothing)
-        height, width = embeddings.canvas_size
-        targets = []
-        for item in instances:
-            masks = item.masks
-            if not isinstance(masks, Tensor):
-                masks = masks.to_tensor(torch.bool, logits.device)
-            below, right = height - masks.shape[1], width - masks.shape[2]
-            masks = F.pad(masks, (0, right, 0, below)).float()
-            targets.append(
-                F.interpolate(
-                    masks[:, None], logits.shape[-2:], mode='area'
-                ).flatten(1)
-                if len(masks)
-                else masks.new_zeros((0, logits[0].numel()))
-            )
-        target = (torch.cat(targets) > 0.5).float()
+        masks = torch.cat(
+            [
+                canvas_masks(item.masks, embeddings.canvas_size, logits.device)
+                for item in instances
+            ]
+        )
+        seen = F.interpolate(
+            masks[:, None].float(), logits.shape[-2:], mode='area'
+        )
+        target = (seen.flatten(1) > 0.5).float()
         logits = logits.flatten(1)
         return dict(
             loss_mask=self.loss_mask(logits.reshape(-1), target.reshape(-1)),
@@ -324,7 +323,6 @@ class PromptedDetector(ContrastiveDistillMixin, BaseDetector):
         """Mask logits and class log-probabilities of boxes and background."""
         self.detector.eval()
         results = self._boxes(inputs, samples)
-        self.detector.train()
         self.train()
         masks = self._masks(embeddings, results)
         num_classes = len(self.classes)
