@@ -36,6 +36,32 @@ def test_browse__panels_of_a_batch(shapes_config, nano_segmenter, labels):
     assert all(row.shape[0] == 128 and row.dtype == 'uint8' for row in rows)
 
 
+@pytest.mark.parametrize(
+    ('stage', 'widths'), [('distill', [3, 3, 3]), ('teacher_adapt', [3])]
+)
+def test_browse__pseudo_labels_of_a_file(
+    shapes_config, shapes_root, stage, widths
+):
+    """Weak view, what it learns from, strong view, of each image."""
+    cfg = shapes_config(f'sskd_{stage}_shapes_5p', folder='sskd')
+    data = cfg.train_dataloader
+    if stage == 'distill':
+        truth = 'annotations/instancesonly_filtered_gtFine_train.json'
+        data.dataset.unlabeled.ann_file = str(shapes_root / truth)
+        data.update(batch_size=3)
+        data.sampler.update(num_labeled=1, num_unlabeled=2)
+    else:
+        data.update(batch_size=1)
+    model = MODELS.build(cfg.model).eval()
+    batch = next(iter(Runner.build_dataloader(data, seed=0)))
+    rows = rows_of_batch(model, batch, False)
+    assert [row.shape[1] // 256 for row in rows] == widths
+    for row in rows:
+        weak, masks, strong = np.split(row.astype(int), 3, axis=1)
+        assert np.abs(weak - masks).max() > 50  # painted: there are objects
+        assert np.abs(weak - strong).mean() > 1
+
+
 def test_flops__of_the_student(shapes_config):
     semi = complexity(shapes_config('s4m_shapes_5p'), (64, 128))
     plain = complexity(shapes_config('supervised_shapes_5p'), (64, 128))

@@ -6,11 +6,15 @@
     python tools/analysis/browse_semi_dataset.py \
         configs/s4m_cityscapes_10p.py --out work_dirs/browse \
         --teacher work_dirs/s4m_teacher_cityscapes_10p
+    python tools/analysis/browse_semi_dataset.py \
+        configs/sskd/sskd_distill_cityscapes_10p.py --out work_dirs/browse
 
 A row a labelled image: the image and its truth. A row an unlabelled image:
 teacher's view, student's clean view and strong view; with ``--teacher`` also
 the teacher's pseudo-labels, the refined ones, and the student's image after
-copy-paste with the masks that it learns from.
+copy-paste with the masks that it learns from. Where pseudo-labels come from a
+file, each image, labelled or not, has a row: the weak view, what it learns
+from, and the strong view.
 """
 
 from __future__ import annotations
@@ -22,11 +26,14 @@ import cv2
 import numpy as np
 import torch
 from mmdet.registry import MODELS
+from mmdet.structures import SampleList
 from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from pseudo_label_quality import load_model, paint
 from rich.progress import track
+from s4m.models.detectors import ContrastiveDistillMixin
+from s4m.models.detectors.contrastive_detectors import canvas_masks
 from torch import Tensor
 
 
@@ -42,26 +49,69 @@ def panel(rgb: Tensor, masks: Tensor, title: str) -> np.ndarray:
     return picture
 
 
+def annotated(
+    images: Tensor, samples: SampleList, titles: tuple[str, str]
+) -> list[list[np.ndarray]]:
+    """Two panels an image: the image, and its annotations.
+
+    Args:
+        images (Tensor): (B, 3, H, W) pixels.
+        samples (list[DetDataSample]): with masks.
+        titles (tuple[str, str]): of the two.
+    """
+    rows = []
+    for rgb, sample in zip(images, samples, strict=True):
+        masks = sample.gt_instances.masks
+        masks = canvas_masks(masks, tuple(images.shape[-2:]), rgb.device)
+        rows.append(
+            [
+                panel(rgb, masks[:0], titles[0]),
+                panel(rgb, masks, f'{titles[1]} ({len(masks)})'),
+            ]
+        )
+    return rows
+
+
+def contrastive_rows(model, inputs: dict, samples: dict) -> list[list]:
+    """Panels of a ``ContrastiveDistillMixin``'s batch."""
+    rows = []
+    for branch, titles in (
+        ('sup', ('labelled', 'truth')),
+        ('unsup', ('unlabelled', 'pseudo-labels')),
+    ):
+        if branch in inputs:
+            rows += annotated(inputs[branch], samples[branch], titles)
+    if model.strong_augment is not None:
+        # Of all images in one call, as in training.
+        strong = model.strong_augment(torch.cat([*inputs.values()]))
+        for row, rgb in zip(rows, strong, strict=True):
+            nothing = torch.zeros(0, *rgb.shape[-2:], dtype=torch.bool)
+            row.append(panel(rgb, nothing, 'strong'))
+    return rows
+
+
 @torch.no_grad()
 def rows_of_batch(model, data: dict, labels: bool) -> list[np.ndarray]:
     """Pictures of one batch, labelled images first.
 
     Args:
-        model (SemiInstanceSegmentor): its teacher is only used for labels.
+        model (SemiInstanceSegmentor | ContrastiveDistillMixin): the teacher
+            of the first is only used for labels.
         data (dict): a batch of the training loader.
-        labels (bool): Whether to show pseudo-labels.
+        labels (bool): Whether to show pseudo-labels that the teacher makes.
     """
     data = model.data_preprocessor(data, True)
     inputs, samples = data['inputs'], data['data_samples']
-    rows = []
-    for rgb, sample in zip(inputs['sup'], samples['sup'], strict=True):
-        masks = sample.gt_instances.masks.to_tensor(torch.bool, 'cpu')
-        rows.append(
-            [
-                panel(rgb, masks[:0], 'labelled'),
-                panel(rgb, masks, f'truth ({len(masks)})'),
-            ]
-        )
+    if isinstance(model, ContrastiveDistillMixin):
+        rows = contrastive_rows(model, inputs, samples)
+    else:
+        rows = semi_rows(model, inputs, samples, labels)
+    return [np.concatenate(row, axis=1) for row in rows]
+
+
+def semi_rows(model, inputs: dict, samples: dict, labels: bool) -> list[list]:
+    """Panels of a ``SemiInstanceSegmentor``'s batch."""
+    rows = annotated(inputs['sup'], samples['sup'], ('labelled', 'truth'))
     teacher_view, images = inputs['unsup_teacher'], inputs['unsup_student']
     empty = torch.zeros(0, *images.shape[-2:], dtype=torch.bool)
     steps = [('teacher view', teacher_view, [empty] * len(images))]
@@ -93,7 +143,7 @@ def rows_of_batch(model, data: dict, labels: bool) -> list[np.ndarray]:
             count = f' ({len(m[i])})' if len(m[i]) else ''
             row.append(panel(view[i], m[i], title + count))
         rows.append(row)
-    return [np.concatenate(row, axis=1) for row in rows]
+    return rows
 
 
 def main() -> None:
@@ -114,9 +164,18 @@ def main() -> None:
     init_default_scope('mmdet')
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
-    if 'unlabeled' not in cfg.train_dataloader.dataset:
-        raise SystemExit(f'{args.config} has no unlabelled images')
+    branches = cfg.model.get('data_preprocessor', {}).get('type')
+    if branches != 'SemiDataPreprocessor':
+        raise SystemExit(
+            f"{args.config} trains on labelled images alone; MMDetection's "
+            'tools/analysis_tools/browse_dataset.py shows those.'
+        )
     if args.teacher:
+        if 'teacher_checkpoint' not in cfg.model:
+            raise SystemExit(
+                f'--teacher: {args.config} has no teacher in its model; its '
+                'pseudo-labels come from a file and are shown anyway.'
+            )
         cfg.model.teacher_checkpoint = args.teacher
         try:
             model = load_model(cfg)

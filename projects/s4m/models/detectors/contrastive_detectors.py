@@ -15,7 +15,7 @@ from mmdet.registry import MODELS
 from mmdet.structures import SampleList
 from mmdet.structures.mask import BitmapMasks
 from mmdet.utils import OptConfigType
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..losses import PixelContrastiveLoss
 from .distill_mask2former import record_output
@@ -74,6 +74,7 @@ class ContrastiveDistillMixin:
                 'view is what the contrastive loss compares with'
             )
         self.loss_contrast: PixelContrastiveLoss | None = None
+        self.strong_augment: nn.Module | None = None
         if loss_contrast is not None:
             self.loss_contrast = MODELS.build(loss_contrast)
             self.strong_augment = MODELS.build(strong_augment)
