@@ -4,8 +4,10 @@
     python tools/analysis/get_flops.py configs/s4m_cityscapes_10p.py \
         --shape 1024 2048
 
-Of a semi-supervised config it is the student. MMEngine counts a multiply-add
-as one, and does not see fused attention: it is switched off.
+Of a semi-supervised config it is the student, of a ``PromptedDetector`` both
+networks, the second with as many boxes as the first gives at most. MMEngine
+counts a multiply-add as one, and does not see fused attention: it is switched
+off.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ os.environ.setdefault('TIMM_FUSED_ATTN', '0')
 
 import torch
 from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
 from mmengine.analysis import get_model_complexity_info
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.model import revert_sync_batchnorm
@@ -38,13 +41,28 @@ def complexity(cfg: Config, shape: tuple[int, int]) -> dict:
     model_cfg = ConfigDict(cfg.model)
     if model_cfg.type == 'SemiInstanceSegmentor':
         model_cfg = model_cfg.detector
-    model_cfg.backbone.init_cfg = None
+    model_cfg.get('detector', model_cfg).backbone.init_cfg = None
     model = revert_sync_batchnorm(MODELS.build(model_cfg)).eval()
-    data = dict(inputs=[torch.zeros(3, *shape, dtype=torch.uint8)])
-    data = model.data_preprocessor(data)
-    # What runs at test time, without the post-processing.
-    forward = type(model).forward
-    model.forward = lambda x: forward(model, x, mode='tensor')
+    image = torch.zeros(3, *shape, dtype=torch.uint8)
+    sample = DetDataSample(
+        metainfo=dict(
+            img_shape=shape,
+            ori_shape=shape,
+            scale_factor=(1.0, 1.0),
+        )
+    )
+    data = model.data_preprocessor(dict(inputs=[image], data_samples=[sample]))
+    if model_cfg.type == 'PromptedDetector':
+        # Untrained scores say nothing about the number of boxes.
+        model.score_thr = -1.0
+        model.build_segmenter()
+        model.forward = lambda x: (
+            model.predict(x, data['data_samples'])[0].pred_instances.scores
+        )
+    else:
+        # What runs at test time, without the post-processing.
+        forward = type(model).forward
+        model.forward = lambda x: forward(model, x, mode='tensor')
     return get_model_complexity_info(
         model, inputs=(data['inputs'],), show_arch=False
     )

@@ -1,5 +1,5 @@
 # Stages 1a and 1b on Shapes: + L_pxl; the nano SAM 2's neck and mask decoder
-# train at a fifth of the detector's rate.
+# train at a twentieth of the detector's rate.
 _base_ = './sskd_teacher_shapes.py'
 
 model = dict(
@@ -21,7 +21,7 @@ model = dict(
     strong_augment=dict(type='StrongAugment', hue=0.02, gray_prob=0.0),
 )
 optim_wrapper = dict(
-    paramwise_cfg=dict(custom_keys={'segmenter': dict(lr_mult=0.2)})
+    paramwise_cfg=dict(custom_keys={'segmenter': dict(lr_mult=0.05)})
 )
 custom_hooks = [
     dict(type='ContrastiveDiagnosticsHook', interval=20),
