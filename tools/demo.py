@@ -95,13 +95,14 @@ def train_all(work_dir: Path, iters: int, seed: int) -> dict[str, dict]:
         for name, config, teacher in chain:
             task = tasks[name]
             folder = work_dir / config
-            options = runs.schedule(iters, semi=teacher is not None)
+            path = f'configs/shapes/{config}.py'
+            options = runs.schedule(path, iters, semi=teacher is not None)
             options['randomness.seed'] = seed
             if teacher is not None:
                 options['model.teacher_checkpoint'] = folders[teacher]
             progress.start_task(task)
             results[name] = runs.train_and_test(
-                f'configs/shapes/{config}.py',
+                path,
                 folder,
                 iters,
                 options,

@@ -15,6 +15,7 @@ from browse_semi_dataset import rows_of_batch
 from conftest import ROOT
 from get_flops import complexity
 from mmdet.registry import MODELS
+from mmengine.config import Config
 from mmengine.runner import Runner
 
 
@@ -71,6 +72,27 @@ def test_flops__of_the_student(shapes_config):
     # Convolutions at least; four times the pixels, about four times the work.
     larger = complexity(shapes_config('supervised_shapes_5p'), (128, 256))
     assert 3 < larger['flops'] / plain['flops'] < 4.5
+
+
+def test_flops__of_a_composite(shapes_config):
+    """The detector, and SAM 2 with a box for each that may be found."""
+    cfg = shapes_config('sskd_teacher_supervised_shapes_5p', folder='sskd')
+    counts = {}
+    for boxes in (1, 5, 9):
+        cfg.model.test_cfg.max_per_image = boxes
+        counts[boxes] = complexity(cfg, (64, 128))
+    alone = dict(model=cfg.model.detector)
+    alone = complexity(Config(alone), (64, 128))['flops']
+    one, five, nine = (c['flops'] for c in counts.values())
+    assert alone < one
+    # A box costs the same as another.
+    assert 0 < five - one == pytest.approx(nine - five, rel=1e-3)
+    model = MODELS.build(cfg.model)
+    model.build_segmenter()
+    both = (model.detector, model.segmenter)
+    assert counts[1]['params'] == sum(
+        p.numel() for part in both for p in part.parameters()
+    )
 
 
 def test_logs__mmdets_tool_draws_ours(tmp_path):

@@ -15,9 +15,11 @@ import shapes_table
 import torch
 from benchmark_step import COMPARISONS, added_memory_mib, benchmark
 from conftest import ROOT
+from mmengine.config import Config
+from mmengine.registry import PARAM_SCHEDULERS
 from mmengine.structures import InstanceData
 from pseudo_label_quality import Comparison, best_overlap, measure
-from shapes_table import TABLES, Results, table, write_between
+from shapes_table import ROWS, TABLES, Results, table, write_between
 
 
 def test_tables__name_configs_that_exist():
@@ -210,6 +212,36 @@ def test_plan__sskd_chain():
     assert options['load_from'] == Path(
         'runs/sskd_distill_shapes_5p/iter_100.pth'
     )
+
+
+@pytest.mark.parametrize('stage', ['student_supervised', 'refine'])
+def test_options__rates_of_a_shorter_run(tmp_path, stage):
+    """Up in a tenth of the iterations where there is a warm-up, then to 0."""
+    row = ROWS[f'sskd_{stage}_shapes_5p']
+    options = row.options(100, tmp_path)
+    cfg = Config.fromfile(ROOT / 'configs' / row.config)
+    cfg.merge_from_dict(options)
+    length = 100 if stage == 'student_supervised' else 10
+    assert cfg.train_cfg.max_iters == length
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    schedulers = cfg.param_scheduler
+    schedulers = [
+        PARAM_SCHEDULERS.build(dict(s, optimizer=optimizer))
+        for s in (schedulers if isinstance(schedulers, list) else [schedulers])
+    ]
+    rates = []
+    for _ in range(length):
+        rates.append(optimizer.param_groups[0]['lr'])
+        optimizer.step()
+        for scheduler in schedulers:
+            scheduler.step()
+    assert rates[0] == (0.01 if length == 100 else 1.0)
+    top = rates.index(max(rates))
+    assert top == pytest.approx(10 if length == 100 else 0, abs=1)
+    assert rates[top] > 0.97
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+    assert optimizer.param_groups[0]['lr'] == pytest.approx(0)
 
 
 def test_make_all__begins_when_the_teacher_is_there(monkeypatch, tmp_path):

@@ -25,8 +25,12 @@ from mmengine.analysis import get_model_complexity_info
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
+from mmengine.structures import InstanceData
+from s4m.models.data_preprocessors import to_rgb
+from s4m.models.segmenters import attach_segmenter
 
 
+@torch.no_grad()
 def complexity(cfg: Config, shape: tuple[int, int]) -> dict:
     """Parameters and multiply-adds of one image.
 
@@ -41,7 +45,10 @@ def complexity(cfg: Config, shape: tuple[int, int]) -> dict:
     model_cfg = ConfigDict(cfg.model)
     if model_cfg.type == 'SemiInstanceSegmentor':
         model_cfg = model_cfg.detector
-    model_cfg.get('detector', model_cfg).backbone.init_cfg = None
+    prompted = model_cfg.type == 'PromptedDetector'
+    if prompted:
+        model_cfg.segmenter.checkpoint = None
+    (model_cfg.detector if prompted else model_cfg).backbone.init_cfg = None
     model = revert_sync_batchnorm(MODELS.build(model_cfg)).eval()
     image = torch.zeros(3, *shape, dtype=torch.uint8)
     sample = DetDataSample(
@@ -52,17 +59,27 @@ def complexity(cfg: Config, shape: tuple[int, int]) -> dict:
         )
     )
     data = model.data_preprocessor(dict(inputs=[image], data_samples=[sample]))
-    if model_cfg.type == 'PromptedDetector':
-        # Untrained scores say nothing about the number of boxes.
-        model.score_thr = -1.0
+    if prompted:
+        # A frozen one is no part of the module, so it would not be counted.
         model.build_segmenter()
-        model.forward = lambda x: (
-            model.predict(x, data['data_samples'])[0].pred_instances.scores
-        )
+        model.segmenter.frozen = False
+        attach_segmenter(model, model.segmenter)
+        height, width = shape
+        box = data['inputs'].new_tensor([[0, 0, width, height]])
+        boxes = InstanceData(bboxes=box.repeat(model.max_per_image, 1))
+
+        def forward(x):
+            # Untrained scores say nothing about the number of boxes.
+            (found,) = model._boxes(x, data['data_samples'])
+            pixels = to_rgb(model.data_preprocessor, x)
+            masks = model._masks(model._encode(pixels), [boxes])
+            return found.scores, masks[0]
+
+        model.forward = forward
     else:
         # What runs at test time, without the post-processing.
-        forward = type(model).forward
-        model.forward = lambda x: forward(model, x, mode='tensor')
+        plain = type(model).forward
+        model.forward = lambda x: plain(model, x, mode='tensor')
     return get_model_complexity_info(
         model, inputs=(data['inputs'],), show_arch=False
     )

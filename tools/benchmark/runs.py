@@ -187,18 +187,30 @@ def student_ap(result: dict, key: str = 'cityscapes/mAP') -> float:
     return 100 * metrics.get('student', metrics.get('model', {}))[key]
 
 
-def schedule(iters: int, semi: bool) -> dict[str, object]:
+def schedule(config: str, iters: int, semi: bool) -> dict[str, object]:
     """``--cfg-options`` of a Shapes config for another length.
 
-    Burn-in is five eighths of it, as in the configs of 800 iterations.
+    Burn-in is five eighths of it and a warm-up a tenth, as in the configs of
+    800 iterations.
+
+    Args:
+        config (str): Path of the config, from the project's root.
+        iters (int): Length.
+        semi (bool): Whether it burns in.
     """
     options: dict[str, object] = {
         'train_cfg.max_iters': iters,
         # tools/test.py evaluates: not twice.
         'train_cfg.val_begin': iters + 1,
-        'param_scheduler.end': iters,
         'default_hooks.checkpoint.interval': max(1, iters // 4),
     }
+    if isinstance(Config.fromfile(ROOT / config).param_scheduler, dict):
+        options['param_scheduler.end'] = iters
+    else:
+        warm_up = iters // 10
+        options['param_scheduler.0.end'] = warm_up
+        options['param_scheduler.1.begin'] = warm_up
+        options['param_scheduler.1.end'] = iters
     if semi:
         options['custom_hooks.0.burn_in'] = iters * 5 // 8
     return options

@@ -77,7 +77,9 @@ class Row:
     def options(self, iters: int, folder: Path) -> dict[str, object]:
         """``--cfg-options`` of this run."""
         options = runs.schedule(
-            self.length(iters), self.semi and self.burns_in
+            f'configs/{self.config}',
+            self.length(iters),
+            self.semi and self.burns_in,
         )
         if self.teacher is not None:
             options['model.teacher_checkpoint'] = folder / self.teacher
