@@ -13,6 +13,7 @@ off.
 from __future__ import annotations
 
 import argparse
+import copy
 import os
 
 # Before timm is imported: fused attention hides its products.
@@ -22,7 +23,7 @@ import torch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.analysis import get_model_complexity_info
-from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config import Config, DictAction
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
@@ -42,7 +43,7 @@ def complexity(cfg: Config, shape: tuple[int, int]) -> dict:
         dict: MMEngine's ``flops``, ``params``, their texts and table.
     """
     init_default_scope('mmdet')
-    model_cfg = ConfigDict(cfg.model)
+    model_cfg = copy.deepcopy(cfg.model)
     if model_cfg.type == 'SemiInstanceSegmentor':
         model_cfg = model_cfg.detector
     prompted = model_cfg.type == 'PromptedDetector'

@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 import torch
 from conftest import CLASSES, ROOT
+from get_flops import complexity
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
@@ -336,6 +337,18 @@ def test_grounding_dino__trains_and_predicts(grounded):
         pred = out.pred_instances
         assert len(pred) == 20 and pred.masks.shape == (20, 64, 128)
         assert int(pred.labels.max()) < len(CLASSES)
+
+
+def test_grounding_dino__multiply_adds(grounded):
+    """Of all parts: the text's, the image's, SAM 2's."""
+    result = complexity(Config(dict(model=grounded)), (64, 128))
+    model = _build(grounded)
+    assert result['params'] == sum(p.numel() for p in model.parameters())
+    rows = [line.split('|') for line in result['out_table'].splitlines()]
+    flops = {r[1].strip(): r[3].strip() for r in rows if len(r) > 3}
+    for part in ('language_mode…', 'backbone', 'encoder', 'decoder'):
+        assert flops[f'detector.{part}'][-1] in 'MG'
+    assert flops['segmenter.model'][-1] in 'MG'
 
 
 def test_grounding_dino__text_in_chunks(grounded):
