@@ -125,7 +125,13 @@ def test_config__builds(path: Path, no_random_weights, bert):
                 TRANSFORMS.build(step)
     for hook in cfg.get('custom_hooks', []):
         HOOKS.build(hook)
-    assert cfg.param_scheduler.end == cfg.train_cfg.max_iters
+    schedulers = cfg.param_scheduler
+    if not isinstance(schedulers, list):
+        schedulers = [schedulers]
+    # A warm-up ends where the decay begins, which ends with the training.
+    ends = [0, *(s.end for s in schedulers)]
+    assert [s.begin for s in schedulers] == ends[:-1]
+    assert ends[-1] == cfg.train_cfg.max_iters
     # Rows of a table differ in their data: each model is built once.
     model_cfg = dict(cfg.model, teacher_checkpoint=None)
     key = repr((model_cfg, cfg.optim_wrapper, cfg.param_scheduler))
@@ -134,11 +140,10 @@ def test_config__builds(path: Path, no_random_weights, bert):
     _BUILT.add(key)
     model = MODELS.build(cfg.model)
     optim = build_optim_wrapper(model, cfg.optim_wrapper)
-    PARAM_SCHEDULERS.build(
-        cfg.param_scheduler, default_args=dict(optimizer=optim)
-    )
     if 'constructor' in cfg.optim_wrapper:
         _check_groups(model, optim.optimizer, cfg)
+    for scheduler in schedulers:
+        PARAM_SCHEDULERS.build(scheduler, default_args=dict(optimizer=optim))
 
 
 def _starts_from(cfg: Config) -> list[str]:
