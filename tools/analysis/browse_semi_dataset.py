@@ -74,19 +74,20 @@ def annotated(
 
 def contrastive_rows(model, inputs: dict, samples: dict) -> list[list]:
     """Panels of a ``ContrastiveDistillMixin``'s batch."""
-    rows = []
+    rows, views = [], []
     for branch, titles in (
         ('sup', ('labelled', 'truth')),
         ('unsup', ('unlabelled', 'pseudo-labels')),
     ):
         if branch in inputs:
             rows += annotated(inputs[branch], samples[branch], titles)
+            views.append(inputs[branch])
     if model.strong_augment is not None:
         # Of all images in one call, as in training.
-        strong = model.strong_augment(torch.cat([*inputs.values()]))
+        strong = model.strong_augment(torch.cat(views))
+        empty = torch.zeros(0, *strong.shape[-2:], dtype=torch.bool)
         for row, rgb in zip(rows, strong, strict=True):
-            nothing = torch.zeros(0, *rgb.shape[-2:], dtype=torch.bool)
-            row.append(panel(rgb, nothing, 'strong'))
+            row.append(panel(rgb, empty, 'strong'))
     return rows
 
 
@@ -164,8 +165,8 @@ def main() -> None:
     init_default_scope('mmdet')
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
-    branches = cfg.model.get('data_preprocessor', {}).get('type')
-    if branches != 'SemiDataPreprocessor':
+    preprocessor = cfg.model.get('data_preprocessor', {}).get('type')
+    if preprocessor != 'SemiDataPreprocessor':
         raise SystemExit(
             f"{args.config} trains on labelled images alone; MMDetection's "
             'tools/analysis_tools/browse_dataset.py shows those.'
