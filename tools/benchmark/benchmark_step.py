@@ -205,6 +205,13 @@ def settled_mib() -> float:
     return resident_mib()
 
 
+def set_mmap_threshold(num_bytes: int) -> None:
+    """Blocks of this size go back to the system when freed (glibc only)."""
+    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
+    if mallopt is not None:
+        mallopt(-3, num_bytes)  # M_MMAP_THRESHOLD
+
+
 def added_memory_mib(function: Callable[[], object]) -> float:
     """What a call adds to the memory at its peak, device or host.
 
@@ -215,7 +222,10 @@ def added_memory_mib(function: Callable[[], object]) -> float:
         before = torch.cuda.memory_allocated()
         function()
         return (torch.cuda.max_memory_allocated() - before) / 2**20
-    # What was freed but not returned would serve the call unseen.
+    # What was freed but not returned would serve the call unseen, and what
+    # the call frees but malloc keeps would count: by default it learns to
+    # keep blocks of up to 32 MiB, in fragments that differ from run to run.
+    set_mmap_threshold(2**16)
     before, done, peak = settled_mib(), threading.Event(), 0.0
 
     def watch() -> None:
@@ -230,6 +240,7 @@ def added_memory_mib(function: Callable[[], object]) -> float:
     finally:
         done.set()
         watcher.join()
+        set_mmap_threshold(2**25)
     return max(0.0, peak - before)
 
 

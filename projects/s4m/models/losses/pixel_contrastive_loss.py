@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 _SAMPLINGS = ('uniform', 'mask', 'class', 'fusion')
 _SCOPES = ('all', 'cross_image')
@@ -287,7 +288,16 @@ class PixelContrastiveLoss(nn.Module):
                 weights = self._weights(part, own, within, others)
                 index, found = draw_negatives(weights, self.num_negatives)
                 here = own.start + part
-                cosines = (z_weak[here] @ pool.T).gather(1, index)
+                # gather keeps its (A, M) input for the backward pass: that
+                # of all chunks would be the whole square.
+                cosines = checkpoint(
+                    _cosines,
+                    z_weak[here],
+                    pool,
+                    index,
+                    use_reentrant=False,
+                    preserve_rng_state=False,
+                )
                 positive = (z_weak[here] * z_strong[here]).sum(1)
                 negative = (cosines / self.temperature).masked_fill(
                     ~found, -torch.inf
@@ -342,6 +352,11 @@ class PixelContrastiveLoss(nn.Module):
             weights[:, own] = 1 - within[anchors] @ within.T
         weights.masked_fill_(weights < _EPS, 0)
         return weights.scatter_(1, here[:, None], 0)
+
+
+def _cosines(z: Tensor, pool: Tensor, index: Tensor) -> Tensor:
+    """(A, R) of (A, D) anchors with the drawn ones of (M, D) embeddings."""
+    return (z @ pool.T).gather(1, index)
 
 
 class _Totals:
