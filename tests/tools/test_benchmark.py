@@ -82,6 +82,15 @@ def test_table__mean_and_deviation(tmp_path):
     assert lines[2] == '| Supervised | - | - | - | - | - | - |'
 
 
+def test_results__of_two_processes(tmp_path):
+    first, second = (Results(tmp_path / 'new' / 'r.json') for _ in range(2))
+    first.put('a', dict(seconds=1))
+    second.put('b', dict(seconds=2))
+    first.put('c', dict(seconds=3))
+    assert sorted(Results(first.path).data) == ['a', 'b', 'c']
+    assert first.get('b') == dict(seconds=2)
+
+
 def test_write_between(tmp_path):
     page = tmp_path / 'x.md'
     page.write_text('a\n<!-- t: begin -->\nold\n<!-- t: end -->\nb\n')

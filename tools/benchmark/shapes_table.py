@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import fcntl
 import json
 import os
 import platform
 import statistics
 import sys
-import threading
 from concurrent.futures import (
     FIRST_COMPLETED,
     Future,
@@ -187,12 +187,17 @@ ROWS = {row.run: row for rows in TABLES.values() for row in rows}
 
 
 class Results:
-    """Results of all runs in one JSON file, written whole."""
+    """Results of all runs in one JSON file, written whole.
+
+    Several threads and processes may add to it.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.lock = threading.Lock()
-        self.data = json.loads(path.read_text()) if path.is_file() else {}
+        self.data = self._read()
+
+    def _read(self) -> dict:
+        return json.loads(self.path.read_text()) if self.path.is_file() else {}
 
     def get(self, key: str) -> dict | None:
         """A run's result, or None."""
@@ -200,9 +205,14 @@ class Results:
 
     def put(self, key: str, value: dict) -> None:
         """Keep a run's result."""
-        with self.lock:
-            self.data[key] = value
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        folder = os.open(self.path.parent, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            self.data = {**self._read(), key: value}
             write_json(self.path, self.data, indent=1, sort_keys=True)
+        finally:
+            os.close(folder)
 
 
 def make_run(
