@@ -19,12 +19,12 @@ from __future__ import annotations
 import argparse
 import ctypes
 import gc
+import itertools
 import math
 import resource
 import statistics
 import sys
 import tempfile
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -36,6 +36,7 @@ from mmengine.config import Config, DictAction
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData
+from torch.profiler import ProfilerActivity, profile
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / 'tools' / 'dataset_converters'))
@@ -192,56 +193,36 @@ def benchmark(cfg: Config, iters: int, warmup: int = 3) -> dict:
 
 
 # -------------------------------------------------------------- comparisons
-def resident_mib() -> float:
-    """Resident memory of this process."""
-    pages = int(Path('/proc/self/statm').read_text().split()[1])
-    return pages * resource.getpagesize() / 2**20
-
-
 def settled_mib() -> float:
     """Resident memory when what was freed is returned."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
-    return resident_mib()
-
-
-def set_mmap_threshold(num_bytes: int) -> None:
-    """Blocks of this size go back to the system when freed (glibc only)."""
-    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
-    if mallopt is not None:
-        mallopt(-3, num_bytes)  # M_MMAP_THRESHOLD
+    pages = int(Path('/proc/self/statm').read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
 
 
 def added_memory_mib(function: Callable[[], object]) -> float:
-    """What a call adds to the memory at its peak, device or host.
+    """What a call's tensors add to the memory at their peak, device or host.
 
-    On the host a thread looks every 2 ms: shorter peaks are not seen.
+    What PyTorch's allocator gives, to the byte: the resident memory of a
+    process depends on what malloc has left from earlier calls.
     """
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         function()
         return (torch.cuda.max_memory_allocated() - before) / 2**20
-    # What was freed but not returned would serve the call unseen, and what
-    # the call frees but malloc keeps would count: by default it learns to
-    # keep blocks of up to 32 MiB, in fragments that differ from run to run.
-    set_mmap_threshold(2**16)
-    before, done, peak = settled_mib(), threading.Event(), 0.0
-
-    def watch() -> None:
-        nonlocal peak
-        while not done.wait(0.002):
-            peak = max(peak, resident_mib())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
+    with profile(
+        activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True
+    ) as profiler:
         function()
-    finally:
-        done.set()
-        watcher.join()
-        set_mmap_threshold(2**25)
-    return max(0.0, peak - before)
+    events = profiler.profiler.kineto_results.events()
+    changes = [
+        (e.start_ns(), e.nbytes()) for e in events if e.name() == '[memory]'
+    ]
+    changes.sort(key=lambda change: change[0])
+    sizes = itertools.accumulate(num_bytes for _, num_bytes in changes)
+    return max(sizes, default=0) / 2**20
 
 
 def measure(functions: dict[str, Callable], repeats: int) -> dict:
