@@ -60,6 +60,14 @@ def peak_memory_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
+def settled_mib() -> float:
+    """Resident memory when what was freed is returned."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    pages = int(Path('/proc/self/statm').read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
 # ------------------------------------------------------------------ phases
 class PhaseTimer(Hook):
     """Times the phases of each iteration by wrapping what runs them.
@@ -193,14 +201,6 @@ def benchmark(cfg: Config, iters: int, warmup: int = 3) -> dict:
 
 
 # -------------------------------------------------------------- comparisons
-def settled_mib() -> float:
-    """Resident memory when what was freed is returned."""
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
-    pages = int(Path('/proc/self/statm').read_text().split()[1])
-    return pages * resource.getpagesize() / 2**20
-
-
 def added_memory_mib(function: Callable[[], object]) -> float:
     """What a call's tensors add to the memory at their peak, device or host.
 
