@@ -4,3 +4,6 @@ _base_ = '../shapes/s4m_shapes_5p.py'
 model = dict(
     copy_paste=None, teacher_checkpoint='work_dirs/supervised_shapes_5p'
 )
+train_dataloader = dict(
+    dataset=dict(unlabeled=dict(pipeline=_base_.unlabeled_pipeline))
+)

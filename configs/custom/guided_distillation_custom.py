@@ -28,6 +28,7 @@ train_dataloader = dict(
             data_root=data_root,
             ann_file=labeled_ann,
             data_prefix=dict(img=train_images),
+            pipeline=_base_.visible_labeled_pipeline,
         ),
         unlabeled=dict(
             type='CocoDataset',

@@ -17,3 +17,7 @@ custom_hooks = [
     dict(type='PseudoLabelRefineHook', draw_interval=500),
     dict(type='RandomStateHook'),
 ]
+# Copy-paste starts from the images' own colours.
+train_dataloader = dict(
+    dataset=dict(unlabeled=dict(pipeline=_base_.clean_student_pipeline))
+)

@@ -20,6 +20,7 @@ model = dict(
     semi_test_cfg=dict(predict_on='student'),
 )
 train_dataloader = _base_.semi_split
+train_dataloader.dataset.labeled.pipeline = _base_.visible_labeled_pipeline
 val_cfg = dict(type='TeacherStudentValLoop')
 mean_teacher = dict(
     type='BurnInMeanTeacherHook', burn_in=25000, momentum=0.0004

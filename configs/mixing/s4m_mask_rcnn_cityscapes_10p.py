@@ -18,3 +18,6 @@ custom_hooks = [
     dict(type='PseudoLabelRefineHook', draw_interval=500),
     dict(type='RandomStateHook'),
 ]
+train_dataloader = dict(
+    dataset=dict(unlabeled=dict(pipeline=_base_.clean_student_pipeline))
+)

@@ -6,3 +6,4 @@ _base_ = [
     '../_base_/splits/cityscapes_10p.py',
 ]
 train_dataloader = _base_.labeled_split
+train_dataloader.dataset.pipeline = _base_.visible_pipeline

@@ -188,6 +188,7 @@ def test_pseudo_labels__are_checked_as_labels_are(dataset_cfg, files):
     (index,) = (
         i for i, s in enumerate(steps) if s.type == 'LoadEmptyAnnotations'
     )
-    steps[index] = dict(type='LoadAnnotations', with_mask=True)
-    with pytest.raises(ValueError, match=r'annotation 5 .* no segmentation'):
-        DATASETS.build(dataset_cfg)
+    for name in ('LoadAnnotations', 'LoadLazyAnnotations'):
+        steps[index] = dict(type=name, with_mask=True)
+        with pytest.raises(ValueError, match='annotation 5 .* no segmentat'):
+            DATASETS.build(dataset_cfg)

@@ -2,34 +2,36 @@
 # the split. Made by tools/dataset_converters/ade20k.py.
 data_root = 'data/ADEChallengeData2016/'
 
-train_pipeline = [
-    dict(type='LoadCheckedImage'),
-    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+load = [dict(type='LoadCheckedImage'), dict(type='LoadLazyAnnotations')]
+resize_crop = dict(
+    type='RandomChoiceResize',
     # 0.5 to 2.0 times 630 in steps of 0.1; the model pads to 630 x 630.
-    dict(
-        type='RandomChoiceResize',
-        scales=[
-            (2520, short)
-            for short in (
-                315, 378, 441, 504, 567, 630, 693, 756,
-                819, 882, 945, 1008, 1071, 1134, 1197, 1260,
-            )
-        ],
-        keep_ratio=True,
-    ),
-    dict(
-        type='RandomCrop',
-        crop_size=(630, 630),
-        allow_negative_crop=True,
-        recompute_bbox=True,
-    ),
+    scales=[
+        (2520, short)
+        for short in (
+            315, 378, 441, 504, 567, 630, 693, 756,
+            819, 882, 945, 1008, 1071, 1134, 1197, 1260,
+        )
+    ],
+    resize_type='ResizeCrop',
+    crop_size=(630, 630),
+    # Assumed: as on Cityscapes, an object cut away stays a target.
+    keep_empty=True,
+)
+steps = [
     dict(type='RandomFlip', prob=0.5),
     dict(type='SSDColorDistortion'),
     dict(type='PackDetInputs'),
 ]
+train_pipeline = [*load, resize_crop, *steps]
+# For detectors with boxes: such an object is dropped.
+visible_crop = dict(resize_crop, keep_empty=False)
+visible_pipeline = [*load, visible_crop, *steps]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(2520, 630), keep_ratio=True),
+    dict(
+        type='Resize', scale=(2520, 630), keep_ratio=True, backend='pillow'
+    ),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(
         type='PackDetInputs',

@@ -1,34 +1,34 @@
 # Cityscapes, labelled images only; the leaf config names the split.
 data_root = 'data/cityscapes/'
 
-train_pipeline = [
-    dict(type='LoadCheckedImage'),
-    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+load = [dict(type='LoadCheckedImage'), dict(type='LoadLazyAnnotations')]
+resize_crop = dict(
+    type='RandomChoiceResize',
     # Mask2Former's scales: 0.5 to 2.0 times 1024 in steps of 0.1.
-    dict(
-        type='RandomChoiceResize',
-        scales=[
-            (4096, short)
-            for short in (
-                512, 614, 716, 819, 921, 1024, 1126, 1228,
-                1331, 1433, 1536, 1638, 1740, 1843, 1945, 2048,
-            )
-        ],
-        keep_ratio=True,
-    ),
-    dict(
-        type='RandomCrop',
-        crop_size=(1024, 512),
-        allow_negative_crop=True,
-        recompute_bbox=True,
-    ),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='SSDColorDistortion'),
-    dict(type='PackDetInputs'),
-]
+    scales=[
+        (4096, short)
+        for short in (
+            512, 614, 716, 819, 921, 1024, 1126, 1228,
+            1331, 1433, 1536, 1638, 1740, 1843, 1945, 2048,
+        )
+    ],
+    resize_type='ResizeCrop',
+    crop_size=(1024, 512),
+    # As released: an object that the crop cut away stays a target.
+    keep_empty=True,
+)
+flip = dict(type='RandomFlip', prob=0.5)
+colors = dict(type='SSDColorDistortion')
+pack = dict(type='PackDetInputs')
+train_pipeline = [*load, resize_crop, flip, colors, pack]
+# For detectors with boxes and for other data: such an object is dropped.
+visible_crop = dict(resize_crop, keep_empty=False)
+visible_pipeline = [*load, visible_crop, flip, colors, pack]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(2048, 1024), keep_ratio=True),
+    dict(
+        type='Resize', scale=(2048, 1024), keep_ratio=True, backend='pillow'
+    ),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(
         type='PackDetInputs',
@@ -39,7 +39,7 @@ test_pipeline = [
 ]
 
 train_dataloader = dict(
-    batch_size=1,
+    batch_size=4,
     num_workers=4,
     persistent_workers=True,
     sampler=dict(type='InfiniteSampler'),

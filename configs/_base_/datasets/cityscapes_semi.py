@@ -1,34 +1,37 @@
 # Cityscapes, 4 labelled and 4 unlabelled images per GPU; the leaf config
-# names the split. Labelled and unlabelled views share the geometry; teacher's
-# view and labelled images are distorted in colour, the student's view is
-# clean until it is augmented on the device.
+# names the split. The views of an image share the geometry.
 _base_ = './cityscapes_instance.py'
 
 branches = ['sup', 'unsup_teacher', 'unsup_student']
-geometry = _base_.train_pipeline[2:5]
-labeled_pipeline = [
-    dict(type='LoadCheckedImage'),
-    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-    *geometry,
-    dict(type='SSDColorDistortion'),
-    dict(
-        type='MultiBranch',
-        branch_field=branches,
-        sup=[dict(type='PackDetInputs')],
-    ),
-]
-unlabeled_pipeline = [
+pack = [dict(type='PackDetInputs')]
+sup = dict(type='MultiBranch', branch_field=branches, sup=pack)
+labeled_pipeline = [*_base_.train_pipeline[:-1], sup]
+visible_labeled_pipeline = [*_base_.visible_pipeline[:-1], sup]
+geometry = [
     dict(type='LoadCheckedImage'),
     dict(type='LoadEmptyAnnotations'),
+    _base_.resize_crop,
+    _base_.flip,
+]
+# Guided Distillation: the student augments what the teacher sees.
+unlabeled_pipeline = [
+    *geometry,
+    _base_.colors,
+    dict(
+        type='MultiBranch',
+        branch_field=branches,
+        unsup_teacher=pack,
+        unsup_student=pack,
+    ),
+]
+# S4M's copy-paste: the student's view starts from the image's own colours.
+clean_student_pipeline = [
     *geometry,
     dict(
         type='MultiBranch',
         branch_field=branches,
-        unsup_teacher=[
-            dict(type='SSDColorDistortion'),
-            dict(type='PackDetInputs'),
-        ],
-        unsup_student=[dict(type='PackDetInputs')],
+        unsup_teacher=[_base_.colors, *pack],
+        unsup_student=pack,
     ),
 ]
 

@@ -1,28 +1,28 @@
 # COCO, labelled images only; the leaf config names the split.
 data_root = 'data/coco/'
 
-train_pipeline = [
-    dict(type='LoadCheckedImage'),
-    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-    # Large-scale jitter: 0.1 to 2.0 times 1024; the model pads.
+geometry = [
     dict(type='RandomFlip', prob=0.5),
+    # Large-scale jitter: 0.1 to 2.0 times 1024; the model pads.
     dict(
         type='RandomResize',
         scale=(1024, 1024),
         ratio_range=(0.1, 2.0),
-        keep_ratio=True,
-    ),
-    dict(
-        type='RandomCrop',
+        resize_type='ResizeCrop',
         crop_size=(1024, 1024),
-        allow_negative_crop=True,
-        recompute_bbox=True,
     ),
+]
+train_pipeline = [
+    dict(type='LoadCheckedImage'),
+    dict(type='LoadLazyAnnotations'),
+    *geometry,
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(1333, 800), keep_ratio=True),
+    dict(
+        type='Resize', scale=(1333, 800), keep_ratio=True, backend='pillow'
+    ),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(
         type='PackDetInputs',

@@ -4,11 +4,8 @@
 _base_ = './coco_instance.py'
 
 branches = ['sup', 'unsup_teacher', 'unsup_student']
-geometry = _base_.train_pipeline[2:5]
 labeled_pipeline = [
-    dict(type='LoadCheckedImage'),
-    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-    *geometry,
+    *_base_.train_pipeline[:-1],
     dict(
         type='MultiBranch',
         branch_field=branches,
@@ -19,7 +16,7 @@ unlabeled_pipeline = [
     dict(type='LoadCheckedImage'),
     # Masks, though none, for the padding to a fixed size.
     dict(type='LoadEmptyAnnotations', with_mask=True),
-    *geometry,
+    *_base_.geometry,
     dict(
         type='MultiBranch',
         branch_field=branches,

@@ -2,25 +2,19 @@
 _base_ = './cityscapes_instance.py'
 
 data_root = 'data/shapes/'
-train_pipeline = [
-    dict(type='LoadCheckedImage'),
-    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-    dict(
-        type='RandomChoiceResize',
-        scales=[(512, short) for short in (128, 144, 160, 176, 192, 224)],
-        keep_ratio=True,
-    ),
-    dict(
-        type='RandomCrop',
-        crop_size=(256, 128),
-        allow_negative_crop=True,
-        recompute_bbox=True,
-    ),
-    dict(type='RandomFlip', prob=0.5),
-    # A hue is a class here: it may not be distorted much.
-    dict(type='SSDColorDistortion', hue_delta=3),
-    dict(type='PackDetInputs'),
-]
+resize_crop = dict(
+    type='RandomChoiceResize',
+    scales=[(512, short) for short in (128, 144, 160, 176, 192, 224)],
+    resize_type='ResizeCrop',
+    crop_size=(256, 128),
+    keep_empty=True,
+)
+# A hue is a class here: it may not be distorted much.
+colors = dict(type='SSDColorDistortion', hue_delta=3)
+steps = [_base_.flip, colors, _base_.pack]
+train_pipeline = [*_base_.load, resize_crop, *steps]
+visible_crop = dict(resize_crop, keep_empty=False)
+visible_pipeline = [*_base_.load, visible_crop, *steps]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     # Changes nothing, but says so: box detectors want a scale factor.

@@ -1,31 +1,36 @@
-# Shapes, 4 labelled and 4 unlabelled images per batch.
+# Shapes, 4 labelled and 4 unlabelled images per batch, with Cityscapes' views.
 _base_ = './shapes_instance.py'
 
 branches = ['sup', 'unsup_teacher', 'unsup_student']
-geometry = _base_.train_pipeline[2:5]
-labeled_pipeline = [
-    dict(type='LoadCheckedImage'),
-    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-    *geometry,
-    dict(type='SSDColorDistortion', hue_delta=3),
-    dict(
-        type='MultiBranch',
-        branch_field=branches,
-        sup=[dict(type='PackDetInputs')],
-    ),
-]
-unlabeled_pipeline = [
+pack = [dict(type='PackDetInputs')]
+sup = dict(type='MultiBranch', branch_field=branches, sup=pack)
+labeled_pipeline = [*_base_.train_pipeline[:-1], sup]
+visible_labeled_pipeline = [*_base_.visible_pipeline[:-1], sup]
+geometry = [
     dict(type='LoadCheckedImage'),
     dict(type='LoadEmptyAnnotations'),
+    _base_.resize_crop,
+    _base_.flip,
+]
+# Guided Distillation: the student augments what the teacher sees.
+unlabeled_pipeline = [
+    *geometry,
+    _base_.colors,
+    dict(
+        type='MultiBranch',
+        branch_field=branches,
+        unsup_teacher=pack,
+        unsup_student=pack,
+    ),
+]
+# S4M's copy-paste: the student's view starts from the image's own colours.
+clean_student_pipeline = [
     *geometry,
     dict(
         type='MultiBranch',
         branch_field=branches,
-        unsup_teacher=[
-            dict(type='SSDColorDistortion', hue_delta=3),
-            dict(type='PackDetInputs'),
-        ],
-        unsup_student=[dict(type='PackDetInputs')],
+        unsup_teacher=[_base_.colors, *pack],
+        unsup_student=pack,
     ),
 ]
 

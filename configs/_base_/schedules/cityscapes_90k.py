@@ -36,5 +36,5 @@ test_cfg = dict(type='TestLoop')
 default_hooks = dict(
     checkpoint=dict(interval=5000, save_best='cityscapes/mAP')
 )
-# Total batch of the papers' teachers.
-auto_scale_lr = dict(enable=False, base_batch_size=4)
+# Total batch of the papers' models; methods with another one name it.
+auto_scale_lr = dict(enable=False, base_batch_size=16)

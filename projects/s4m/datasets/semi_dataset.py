@@ -101,8 +101,9 @@ def _build(cfg: dict, name: str, of_what: str):
             f'The {name} set {cfg["ann_file"]} has no image{of_what}.'
         ) from e
     # Pseudo-labels from a file are read as labels are.
-    steps = [step['type'] for step in cfg['pipeline']]
-    check_annotations(dataset, with_masks='LoadAnnotations' in steps)
+    steps = {step['type'] for step in cfg['pipeline']}
+    with_masks = bool(steps & {'LoadAnnotations', 'LoadLazyAnnotations'})
+    check_annotations(dataset, with_masks=with_masks)
     return dataset
 
 

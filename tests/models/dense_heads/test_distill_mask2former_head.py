@@ -7,6 +7,7 @@ import copy
 
 import pytest
 import torch
+from mmdet.models.dense_heads import mask2former_head
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
@@ -26,7 +27,7 @@ def pair(shapes_config):
     return ours, stock
 
 
-def _samples(as_tensor: bool, num=(2, 0)):
+def _samples(as_tensor: bool, num=(2, 1)):
     generator = torch.Generator().manual_seed(1)
     samples = []
     for n in num:
@@ -76,4 +77,44 @@ def test_preprocess_gt__masks_stay_bool(pair):
         gts = [s.gt_instances for s in _samples(as_tensor)]
         out = head.preprocess_gt(gts, [None] * len(gts))
         assert all(o.masks.dtype == torch.bool for o in out)
-        assert out[1].masks.shape[0] == 0
+        assert [len(o.masks) for o in out] == [2, 1]
+
+
+@pytest.mark.parametrize(
+    'counts', [(1, 0, 0, 0), (2, 0, 3, 0), (0, 0, 0, 0), (1, 1, 1, 1)]
+)
+def test_loss__divides_by_the_objects_of_the_batch(pair, counts, monkeypatch):
+    """Constant logits make the losses a formula, away from the borders.
+
+    Every object covers its whole image and every query's mask logit is c:
+    cross entropy log(1 + e^-c) and dice 1 - (2 N p + 1) / (N p + N + 1) for
+    each object, summed and divided by the number of objects, at least 1.
+    """
+    monkeypatch.setattr(
+        mask2former_head,
+        'get_uncertain_point_coords_with_randomness',
+        lambda logits, _, num, *args: 0.2 + 0.6 * torch.rand(
+            len(logits), num, 2
+        ),
+    )
+    head = pair[0].panoptic_head
+    c, num, points = 0.7, len(counts), head.num_points
+    logits = torch.full((num, head.num_queries, 16, 16), c)
+    scores = torch.zeros(num, head.num_queries, 9)
+    gts = [
+        InstanceData(
+            labels=torch.arange(n), masks=torch.ones(n, 64, 64, dtype=bool)
+        )
+        for n in counts
+    ]
+    metas = [dict(img_shape=(64, 64))] * num
+    losses = head.loss_by_feat([scores], [logits], gts, metas)
+    p = torch.tensor(c).sigmoid()
+    cross_entropy = 5 * torch.nn.functional.softplus(torch.tensor(-c))
+    dice = 5 * (1 - (2 * points * p + 1) / (points * p + points + 1))
+    if sum(counts) == 0:
+        # MMDet's zero: the sum of no logits.
+        assert losses['loss_mask'] == losses['loss_dice'] == 0
+        return
+    torch.testing.assert_close(losses['loss_mask'].squeeze(), cross_entropy)
+    torch.testing.assert_close(losses['loss_dice'].squeeze(), dice)

@@ -3,19 +3,25 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
-from mmdet.structures.mask import BitmapMasks
+from mmdet.structures.mask import BitmapMasks, PolygonMasks
 from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.structures import InstanceData
 from s4m.models import DistillMask2Former, StructuralDistillMixin
 from s4m.models.data_preprocessors import to_rgb
-from s4m.models.detectors import record_output, sample_query_points
+from s4m.models.detectors import (
+    distill_mask2former,
+    record_output,
+    sample_query_points,
+)
 from s4m.models.segmenters import attach_segmenter
+from s4m.structures import LazyMasks
 
 
 @pytest.fixture
@@ -115,6 +121,43 @@ def test_targets__segmenter_sees_the_pixels(model_cfg):
     torch.testing.assert_close(
         rgb[0, :, 3, 4], inputs[0, :, 3, 4] * std + mean
     )
+
+
+@pytest.mark.parametrize('kind', ['polygons', 'lazy', 'bitmaps', 'tensor'])
+def test_targets__union_of_every_kind_of_masks(
+    model_cfg, nano_segmenter, kind
+):
+    """The foreground of the query points is the union of the masks."""
+    polygons = [[5, 10, 40, 10, 40, 20, 5, 20], [60, 30, 99, 30, 60, 49]]
+    lazy = LazyMasks([[p] for p in polygons], 50, 100)
+    masks = {
+        'lazy': lazy,
+        'bitmaps': BitmapMasks(lazy.masks, 50, 100),
+        'tensor': torch.from_numpy(lazy.masks),
+        'polygons': PolygonMasks(
+            [[np.array(p)] for p in polygons], 50, 100
+        ).pad((64, 128)),
+    }[kind]
+    want = torch.zeros(64, 128, dtype=torch.bool)
+    want[:50, :100] = torch.from_numpy(lazy.masks).any(0)
+    model = MODELS.build(model_cfg)
+    attach_segmenter(model, nano_segmenter)
+    inputs, data = _batch(1)
+    data[0].gt_instances = InstanceData(
+        labels=torch.tensor([0, 1]), masks=masks
+    )
+    seen = []
+    sample = distill_mask2former.sample_query_points
+
+    def remember(foreground, *args):
+        seen.append(foreground)
+        return sample(foreground, *args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(distill_mask2former, 'sample_query_points', remember)
+        model.num_points = 4
+        model.distill_targets(inputs, data)
+    assert torch.equal(seen[0], want[None])
 
 
 class TestQueryPoints:

@@ -46,6 +46,8 @@ def _loop_paste(image, own, source_image, source, min_area):
     """Static paste, instance by instance, on numpy copies."""
     image = image.numpy().copy()
     layers = [(m.numpy().copy(), label) for m, label in _pairs(own)]
+    if all(mask.sum() < min_area for mask in source.masks):
+        return image, layers
     for mask, label in _pairs(source):
         if mask.sum() < min_area:
             continue
@@ -164,6 +166,26 @@ def test_one_image__is_left_alone():
     images, out = RefinedCopyPaste(min_area=0)(rgb, [item])
     assert torch.equal(images, rgb)
     assert torch.equal(out[0].masks, item.masks)
+
+
+@pytest.mark.parametrize('mode', ['static', 'dynamic'])
+def test_no_donor__the_image_stays_as_it_is(mode):
+    """Overlaps and hidden masks included; the partner receives all the same."""
+    masks = np.zeros((3, H, W), bool)
+    masks[0, 2:4, 2:4] = True  # hidden by the next one
+    masks[1, 1:6, 1:6] = True
+    masks[2, 4:9, 4:9] = True
+    own = _instances(masks, 0)
+    small = np.zeros((1, H, W), bool)
+    small[0, :2, :2] = True
+    rgb = torch.rand(2, 3, H, W)
+    copy_paste = RefinedCopyPaste(mode, min_area=5)
+    images, out = copy_paste(rgb, [own, _instances(small, 100)])
+    assert torch.equal(images[0], rgb[0])
+    assert torch.equal(out[0].masks, own.masks)
+    assert out[0].labels.tolist() == [0, 1, 2]
+    assert not out[0].pasted.any()
+    assert out[1].pasted.any()
 
 
 def test_unrefined__pastes_with_upsampled_logits():

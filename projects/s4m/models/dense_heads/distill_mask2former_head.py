@@ -22,6 +22,8 @@ class DistillMask2FormerHead(Mask2FormerHead):
       at mask resolution, and are never blown up to int64;
     * matching costs and losses run in fp32 inside autocast, where sums over
       12544 points overflow fp16;
+    * mask losses are divided by the number of objects in the batch, as in
+      Mask2Former; MMDet counts an image without objects as one;
     * the raw logits of each query are what ``forward`` returns, and the
       ``mask_features`` the first output of the submodule ``pixel_decoder``:
       that is where pseudo-labelling and distillation read them;
@@ -71,6 +73,32 @@ class DistillMask2FormerHead(Mask2FormerHead):
                 masks = masks.to_tensor(torch.bool, gt.labels.device)
             targets.append(InstanceData(labels=gt.labels, masks=masks))
         return targets
+
+    def get_targets(
+        self,
+        cls_scores_list: list[Tensor],
+        mask_preds_list: list[Tensor],
+        batch_gt_instances: InstanceList,
+        *args,
+        **kwargs,
+    ) -> tuple:
+        """MMDet's targets of one decoder layer, with Mask2Former's count.
+
+        The reference sums the objects of all images; the caller averages the
+        sum over the processes and clamps it to at least 1, once.
+
+        Returns:
+            tuple: As MMDet's, the fifth being the number of objects (int).
+        """
+        targets = super().get_targets(
+            cls_scores_list,
+            mask_preds_list,
+            batch_gt_instances,
+            *args,
+            **kwargs,
+        )
+        num_objects = sum(len(gt.labels) for gt in batch_gt_instances)
+        return (*targets[:4], num_objects, *targets[5:])
 
     def loss_by_feat(
         self,

