@@ -177,12 +177,17 @@ class LazyMasks(BitmapMasks):
         return self._pixels
 
     def _decode(self, rle: dict, out: np.ndarray) -> None:
-        """Nearest pixels of an RLE, if the rows and columns show any."""
+        """Nearest pixels of an RLE, if its box is among the rows and columns.
+
+        Only the box is sampled: most objects are much smaller than a crop.
+        """
         x, y, width, height = mask_utils.toBbox(rle)
-        seen = _meets(self._cols, x, width) and _meets(self._rows, y, height)
-        if seen:
+        cols = _within(self._cols, x, width)
+        rows = _within(self._rows, y, height)
+        if cols.start < cols.stop and rows.start < rows.stop:
             columns = mask_utils.decode(rle).T
-            cv2.transpose(columns[self._cols][:, self._rows], out)
+            seen = columns[self._cols[cols]][:, self._rows[rows]]
+            out[rows, cols] = cv2.transpose(seen)
 
     def __getitem__(self, index) -> LazyMasks:
         """Some of the objects, by an index, a slice or an array."""
@@ -233,7 +238,7 @@ def _nearest(old: int, new: int) -> np.ndarray:
     return np.minimum(np.cumsum(steps).astype(np.int64), old - 1)
 
 
-def _meets(positions: np.ndarray, start: float, length: float) -> bool:
-    """Whether a monotone range of positions meets start..start + length."""
-    low, high = sorted((positions[0], positions[-1]))
-    return length > 0 and low < start + length and high >= start
+def _within(positions: np.ndarray, start: float, length: float) -> slice:
+    """Which of monotone positions lie in start..start + length."""
+    (seen,) = ((positions >= start) & (positions < start + length)).nonzero()
+    return slice(seen[0], seen[-1] + 1) if len(seen) else slice(0, 0)
