@@ -1,0 +1,668 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every published constant, with its source, for every config.
+
+A row holds for the configs whose path matches one of its patterns; a later row
+overrides an earlier one. ``test_published_constants.py`` wants every constant
+of every config to be here, and no other.
+
+Sources: "GD" is Guided Distillation (arXiv 2308.02668), "S4M" arXiv 2504.05301,
+"SSKD" arXiv 2604.03841; "code" what the authors released, "Mask2Former" its
+released configs, which GD and S4M build on; "here" is a choice of this project.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+
+class Row(NamedTuple):
+    """Constants of some configs."""
+
+    #: ``fnmatch`` patterns of paths below ``configs/``, without ``.py``.
+    configs: tuple[str, ...]
+    source: str
+    constants: dict[str, Any]
+
+
+SUPERVISED = ('supervised/*',)
+TEACHER = ('s4m_teacher_*', 'shapes/s4m_teacher_*', 'mixing/s4m_teacher_*')
+MIXING = ('mixing/*mask_rcnn*', 'mixing/*rtmdet*', 'mixing/*maskformer*')
+MIXING_STUDENT = ('mixing/guided_distillation_*', 'mixing/s4m_mask_rcnn_*')
+#: Teacher, student and unlabelled images.
+STUDENT = (
+    'guided_distillation/*',
+    'strategies/*',
+    's4m_cityscapes_*',
+    's4m_coco_*',
+    'shapes/guided_distillation_*',
+    'shapes/s4m_shapes_*',
+    'ablation/arp_*',
+    'ablation/pr_*',
+    'ablation/s4m_*',
+    'ablation/sd_*',
+    *MIXING_STUDENT,
+    'custom/guided_distillation_*',
+    'custom/s4m_*',
+)
+#: Those of them that refine with SAM 2, and that paste.
+REFINED = (
+    's4m_cityscapes_*',
+    's4m_coco_*',
+    'shapes/s4m_shapes_*',
+    'ablation/pr_*',
+    'ablation/s4m_*',
+    'mixing/s4m_mask_rcnn_*',
+    'custom/s4m_*',
+)
+PASTED = ('s4m_cityscapes_*', 's4m_coco_*', *REFINED[-2:])
+CUTOUT = ('strategies/cutout_*',)
+
+_CITYSCAPES_SCALES = [
+    [4096, short]
+    for short in (
+        *(512, 614, 716, 819, 921, 1024, 1126, 1228),
+        *(1331, 1433, 1536, 1638, 1740, 1843, 1945, 2048),
+    )
+]
+_MASK2FORMER = dict(
+    num_queries=100,
+    decoder_layers=9,
+    no_object_weight=0.1,
+    loss_weights=[2, 5, 5],
+    cost_weights=[2, 5, 5],
+    loss_num_points=12544,
+    loss_oversample_ratio=3,
+    loss_importance_sample_ratio=0.75,
+    max_per_image=100,
+)
+_SSKD = ('sskd/*', 'ablation/sskd_*')
+#: Rows with a Mask2Former-R50.
+_R50 = (
+    'supervised/supervised_cityscapes_*',
+    'supervised/supervised_coco_*',
+    'guided_distillation/guided_distillation_cityscapes_*',
+    'guided_distillation/guided_distillation_coco_*',
+    'strategies/*_cityscapes_*',
+    's4m_*',
+    'custom/*',
+)
+
+#: Rows of Shapes with a Mask2Former.
+_NANO = (
+    'shapes/*',
+    'strategies/*shapes_*',
+    *('ablation/arp_*', 'ablation/pr_*', 'ablation/s4m_*', 'ablation/sd_*'),
+    'ablation/sskd_*',
+    *(f'sskd/sskd_{k}_shapes_*' for k in ('student_supervised', 'distill')),
+    'sskd/sskd_refine_shapes_*',
+)
+SHAPES_STUDENT = (
+    'shapes/guided_distillation_*',
+    'shapes/s4m_shapes_*',
+    'strategies/*shapes_*',
+    *('ablation/arp_*', 'ablation/pr_*', 'ablation/s4m_*', 'ablation/sd_*'),
+)
+
+TABLE = [
+    # ------------------------------------------------------------ training
+    Row(
+        ('*',),
+        'GD section 4.1 (AdamW 1e-4, 0.05, backbone x 0.1); Mask2Former '
+        '(clip, poly 0.9 without warm-up, no decay of norms)',
+        dict(
+            optimizer='AdamW',
+            lr=1e-4,
+            weight_decay=0.05,
+            clip=0.01,
+            clip_norm=2,
+            backbone_lr_mult=0.1,
+            norm_decay_mult=0,
+            accumulation=1,
+            warm_up=0,
+            schedule='PolyLR',
+            power=0.9,
+            eta_min=0,
+            iterations=90000,
+            decay_ends=90000,
+            val_interval=5000,
+            checkpoint_interval=5000,
+            labeled_batch=16,
+            unlabeled_batch=0,
+            base_batch_size=16,
+        ),
+    ),
+    Row(
+        ('s4m_teacher_cityscapes_*',),
+        'S4M code: the teacher alone has a batch of 4',
+        dict(labeled_batch=4, base_batch_size=4),
+    ),
+    Row(
+        STUDENT,
+        'GD section 4.1, S4M code: 16 labelled and 16 unlabelled images',
+        dict(unlabeled_batch=16, base_batch_size=32),
+    ),
+    Row(
+        ('*coco_1p', '*coco_2p', '*coco_5p', '*coco_10p', '*coco_100p'),
+        'GD section 4.1 (368k); Mask2Former (milestones)',
+        dict(
+            schedule='MultiStepLR',
+            milestones=[327778, 355092],
+            gamma=0.1,
+            iterations=368750,
+            decay_ends=368750,
+            power=None,
+            eta_min=None,
+        ),
+    ),
+    Row(
+        ('guided_distillation/*coco_*', 's4m_coco_*'),
+        'S4M code: evaluation and checkpoint every 7000',
+        dict(val_interval=7000, checkpoint_interval=7000),
+    ),
+    Row(
+        ('s4m_coco_*',),
+        'S4M code: 12 labelled and 12 unlabelled images',
+        dict(labeled_batch=12, unlabeled_batch=12, base_batch_size=24),
+    ),
+    Row(
+        ('guided_distillation/*cityscapes_100p', 's4m_cityscapes_100p'),
+        'GD section 4.1: double the training length; here for S4M',
+        dict(iterations=180000, decay_ends=180000),
+    ),
+    # ---------------------------------------------------------- Mask2Former
+    Row(
+        (*SUPERVISED, 's4m_*', *STUDENT[:2], 'custom/*'),
+        'Mask2Former: losses, matching, queries',
+        _MASK2FORMER,
+    ),
+    Row(
+        ('*cityscapes_*', 'custom/*'),
+        'Cityscapes: eight instance classes',
+        dict(num_classes=8),
+    ),
+    Row(('custom/*',), 'here: the example', dict(num_classes=3)),
+    Row(('*coco_*',), 'COCO: 80 classes', dict(num_classes=80)),
+    Row(
+        _R50,
+        'GD section 4.1: ImageNet-1k; Mask2Former: SyncBN trains on '
+        'Cityscapes',
+        dict(
+            backbone='ResNet',
+            depth=50,
+            frozen_stages=-1,
+            pretrained='torchvision://resnet50',
+            backbone_norm='SyncBN',
+            backbone_norm_trains=True,
+            backbone_norm_eval=False,
+        ),
+    ),
+    Row(
+        (
+            'supervised/supervised_coco_*',
+            'guided_distillation/guided_distillation_coco_*',
+            's4m_coco_*',
+            's4m_teacher_coco_*',
+        ),
+        'Mask2Former: frozen batch norm on COCO',
+        dict(
+            backbone_norm='BN',
+            backbone_norm_trains=False,
+            backbone_norm_eval=True,
+        ),
+    ),
+    Row(
+        ('*_swin_b_in1k_*', '*_swin_b_in21k_*', '*_swin_l_*'),
+        'Mask2Former: Swin at 384 pixels, drop path 0.3',
+        dict(backbone='SwinTransformer', drop_path=0.3, window=12),
+    ),
+    Row(
+        ('*_swin_l_*',),
+        'GD section 4.1 (ImageNet-21k); Mask2Former (200 queries)',
+        dict(
+            num_queries=200,
+            pretrained='https://github.com/SwinTransformer/storage/releases/'
+            'download/v1.0.0/swin_large_patch4_window12_384_22k.pth',
+        ),
+    ),
+    Row(
+        ('*_swin_b_in1k_*',),
+        'GD Table 6',
+        dict(
+            pretrained='https://github.com/SwinTransformer/storage/releases/'
+            'download/v1.0.0/swin_base_patch4_window12_384.pth'
+        ),
+    ),
+    Row(
+        ('*_swin_b_in21k_*',),
+        'GD Table 6',
+        dict(
+            pretrained='https://github.com/SwinTransformer/storage/releases/'
+            'download/v1.0.0/swin_base_patch4_window12_384_22k.pth'
+        ),
+    ),
+    # ----------------------------------------------------------------- data
+    Row(
+        ('*cityscapes_*', 'custom/*'),
+        'Mask2Former: Cityscapes, 512 x 1024 crops of 0.5 to 2.0 times 1024',
+        dict(
+            crop=[1024, 512],
+            scales=_CITYSCAPES_SCALES,
+            labeled_colors=[32, [0.5, 1.5], [0.5, 1.5], 18],
+            test_scale=[2048, 1024],
+            metrics=['CityscapesInstanceMetric', 'CocoMetric'],
+        ),
+    ),
+    Row(
+        ('*coco_*',),
+        'Mask2Former: large-scale jitter 0.1 to 2.0 of 1024, test 800/1333',
+        dict(
+            crop=[1024, 1024],
+            scale=[1024, 1024],
+            scale_range=[0.1, 2.0],
+            labeled_colors=None,
+            test_scale=[1333, 800],
+            metrics=['CocoMetric'],
+        ),
+    ),
+    Row(
+        ('*',),
+        'detectron2: Pillow, bilinear, with the aspect ratio; flip',
+        dict(
+            backend='pillow',
+            interpolation='bilinear',
+            keep_ratio=True,
+            flip=0.5,
+            test_backend='pillow',
+        ),
+    ),
+    Row(
+        ('*cityscapes_*',),
+        'GD and S4M code: an object that the crop cut away stays a target',
+        dict(kept='all objects'),
+    ),
+    Row(
+        (*MIXING, 'custom/*', 'sskd/*teacher*'),
+        'here: other detectors and data drop it',
+        dict(kept='visible objects'),
+    ),
+    Row(
+        ('*coco_*',),
+        'GD code: objects without a pixel are filtered',
+        dict(kept='visible objects'),
+    ),
+    Row(
+        STUDENT,
+        'GD and S4M code: repeat factor sampling',
+        dict(repeat_thr=10),
+    ),
+    *(
+        Row(
+            (f'*cityscapes_{p}p',),
+            'GD and S4M code: published lists',
+            dict(labeled_file=f'annotations/semi/published@{p}.json'),
+        )
+        for p in (5, 10, 20, 30)
+    ),
+    *(
+        Row(
+            (
+                f'guided_distillation/*cityscapes_{p}p',
+                f's4m_cityscapes_{p}p',
+                *(['strategies/*cityscapes_5p'] if p == 5 else []),
+                *(m for m in MIXING_STUDENT if p == 10),
+            ),
+            'GD and S4M code: all of train',
+            dict(
+                unlabeled_file='annotations/semi/'
+                f'published@{p}-unlabeled.json',
+                unlabeled_images='leftImg8bit/train/',
+            ),
+        )
+        for p in (5, 10, 20, 30)
+    ),
+    Row(
+        ('*cityscapes_100p',),
+        'GD section 4.1: all labels',
+        dict(
+            labeled_file='annotations/'
+            'instancesonly_filtered_gtFine_train.json'
+        ),
+    ),
+    Row(
+        ('guided_distillation/*cityscapes_100p', 's4m_cityscapes_100p'),
+        'GD section 4.1: 20k images of train_extra',
+        dict(
+            unlabeled_file='annotations/train_extra-unlabeled.json',
+            unlabeled_images='leftImg8bit/train_extra/',
+        ),
+    ),
+    *(
+        Row(
+            (f'*coco_{p}p',),
+            'splits named as SoftTeacher, fold 1',
+            dict(labeled_file=f'semi_anns/instances_train2017.1@{p}.json'),
+        )
+        for p in (1, 2, 5, 10)
+    ),
+    *(
+        Row(
+            (f'guided_distillation/*coco_{p}p',),
+            'GD section 4.1: the remaining images',
+            dict(
+                unlabeled_file='semi_anns/'
+                f'instances_train2017.1@{p}-unlabeled.json',
+                unlabeled_images='train2017/',
+            ),
+        )
+        for p in (1, 2, 5, 10)
+    ),
+    Row(
+        ('*coco_100p',),
+        'COCO: all labels',
+        dict(labeled_file='annotations/instances_train2017.json'),
+    ),
+    Row(
+        ('guided_distillation/*coco_100p',),
+        'here: unlabeled2017',
+        dict(
+            unlabeled_file='semi_anns/image_info_unlabeled2017.json',
+            unlabeled_images='unlabeled2017/',
+        ),
+    ),
+    Row(
+        ('s4m_coco_*',),
+        'S4M code: all of train2017',
+        dict(
+            unlabeled_file='semi_anns/instances_train2017.all-unlabeled.json',
+            unlabeled_images='train2017/',
+        ),
+    ),
+    # ---------------------------------------------------- teacher to student
+    Row(
+        STUDENT,
+        'GD section 4.1: 0.9996, lambda_u 2, thresholds 0.7 and 5; S4M '
+        'section 4',
+        dict(
+            strategy='guided',
+            ema_decay=0.9996,
+            starts_from_teacher=True,
+            sup_weight=1,
+            unsup_weight=2,
+            predict_on='student',
+            labeler='QueryPseudoLabeler',
+            pseudo_cls_thr=0.7,
+            pseudo_size_thr=5,
+            strong_brightness=0.4,
+            strong_contrast=0.4,
+            strong_saturation=0.4,
+            strong_hue=0.1,
+            strong_jitter_prob=0.8,
+            strong_gray_prob=0.2,
+            strong_blur_sigma=[0.1, 2.0],
+            strong_blur_prob=0.5,
+            strong_cutout=False,
+        ),
+    ),
+    *(
+        Row(
+            (
+                f'guided_distillation/*{data}_{p}p',
+                *(['strategies/*cityscapes_5p'] if burn_in == 15000 else []),
+            ),
+            'GD Table 2',
+            dict(burn_in=burn_in),
+        )
+        for data, p, burn_in in (
+            ('cityscapes', 5, 15000),
+            ('cityscapes', 10, 25000),
+            ('cityscapes', 20, 30000),
+            ('cityscapes', 30, 35000),
+            ('cityscapes', 100, 50000),
+            ('coco', 1, 20000),
+            ('coco', 2, 25000),
+            ('coco', 5, 30000),
+            ('coco', 10, 60000),
+        )
+    ),
+    Row(
+        ('guided_distillation/*coco_100p',),
+        'here: as with 10 %',
+        dict(burn_in=60000),
+    ),
+    Row(('s4m_cityscapes_*',), 'S4M code', dict(burn_in=15000)),
+    Row(('s4m_coco_*',), 'S4M code', dict(burn_in=25000)),
+    Row(
+        ('guided_distillation/*cityscapes_*', 'strategies/*cityscapes_*'),
+        'GD code: the student augments what the teacher sees',
+        dict(student_view='the distorted crop'),
+    ),
+    Row(
+        ('s4m_cityscapes_*',),
+        "S4M code: copy-paste starts from the image's own colours",
+        dict(student_view="the crop, the teacher's is distorted"),
+    ),
+    Row(
+        ('guided_distillation/*coco_*', 's4m_coco_*'),
+        'GD and S4M code: no colours but the strong ones',
+        dict(student_view='the crop'),
+    ),
+    Row(
+        ('strategies/no_burn_in_*',),
+        'GD Table 4',
+        dict(burn_in=0, starts_from_teacher=False),
+    ),
+    Row(
+        ('strategies/standard_*',),
+        'GD Table 4: Polite Teacher',
+        dict(strategy='standard', starts_from_teacher=False),
+    ),
+    Row(
+        ('strategies/fixed_teacher_*',),
+        'GD Table 4: Noisy Boundaries',
+        dict(strategy='fixed'),
+    ),
+    Row(CUTOUT, 'GD Figure 6', dict(strong_cutout=True)),
+    Row(
+        ('strategies/same_views_*',),
+        'GD Figure 6: no strong augmentation',
+        {
+            f'strong_{k}': None
+            for k in (
+                *('brightness', 'contrast', 'saturation', 'hue'),
+                *('jitter_prob', 'gray_prob', 'blur_sigma', 'blur_prob'),
+                'cutout',
+            )
+        },
+    ),
+    # ------------------------------------------------------------------ S4M
+    Row(
+        REFINED,
+        'S4M section 3.3 (three points); code (softmax of the logits, no '
+        'gates)',
+        dict(
+            refine_points=3,
+            refine_sampling='softmax',
+            refine_gates=[0, 0],
+            segmenter='sam2_hiera_large',
+        ),
+    ),
+    Row(
+        PASTED,
+        'S4M section 3.4; code (3000 pixels, 0.8 to 1.2)',
+        dict(
+            paste_mode='static', paste_min_area=3000, paste_scales=[0.8, 1.2]
+        ),
+    ),
+    Row(('s4m_coco_*',), 'S4M code', dict(paste_mode='dynamic')),
+    Row(
+        TEACHER,
+        'S4M section 3.2; code (128 points, beta 1, weight 1)',
+        dict(
+            sd_points=128,
+            sd_beta=1,
+            sd_weight=1,
+            sd_features='panoptic_head.pixel_decoder',
+            segmenter='sam2_hiera_large',
+        ),
+    ),
+    # --------------------------------------------------------------- mixing
+    Row(MIXING, 'MMDetection: its own heads', dict(num_classes=None)),
+    Row(('mixing/s4m_teacher_*',), 'here', dict(sd_features='neck')),
+    Row(
+        MIXING_STUDENT,
+        'GD Table 2, 10 %; here: the views of the method',
+        dict(burn_in=25000, student_view='the distorted crop'),
+    ),
+    Row(
+        ('mixing/s4m_mask_rcnn_*', 'custom/s4m_*'),
+        'S4M code',
+        dict(student_view="the crop, the teacher's is distorted"),
+    ),
+    Row(
+        (
+            'mixing/guided_distillation_mask_rcnn_*',
+            'mixing/s4m_mask_rcnn_*',
+            'mixing/guided_distillation_rtmdet_*',
+        ),
+        'here: thresholds on predictions, not tuned',
+        dict(
+            labeler='PredictionPseudoLabeler',
+            pseudo_score_thr=0.7,
+            pseudo_size_thr=80,
+            pseudo_cls_thr=None,
+        ),
+    ),
+    Row(
+        ('mixing/guided_distillation_rtmdet_*',),
+        'here',
+        dict(pseudo_score_thr=0.5),
+    ),
+    # --------------------------------------------------------------- custom
+    Row(
+        ('custom/*',),
+        "here: Guided Distillation's settings with 10 % of Cityscapes",
+        dict(
+            labeled_file='annotations/labeled.json',
+            metrics=['CocoMetric'],
+        ),
+    ),
+    Row(
+        ('custom/guided_distillation_*', 'custom/s4m_*'),
+        'here',
+        dict(
+            burn_in=25000,
+            unlabeled_file='annotations/unlabeled.json',
+            unlabeled_images='train/',
+        ),
+    ),
+    Row(
+        ('custom/guided_distillation_*',),
+        'GD code',
+        dict(student_view='the distorted crop'),
+    ),
+    Row(
+        ('custom/s4m_*',),
+        'here: the newer SAM 2',
+        dict(segmenter='sam2.1_hiera_large'),
+    ),
+    # --------------------------------------------------------------- Shapes
+    Row(
+        ('*shapes_*',),
+        'here: Cityscapes at an eighth, a network from scratch, one process '
+        '(docs/design.md)',
+        dict(
+            lr=1e-3,
+            backbone_lr_mult=1,
+            iterations=800,
+            decay_ends=800,
+            val_interval=800,
+            checkpoint_interval=800,
+            labeled_batch=4,
+            base_batch_size=4,
+            crop=[256, 128],
+            scales=[[512, s] for s in (128, 144, 160, 176, 192, 224)],
+            # A class shows in its hue.
+            labeled_colors=[32, [0.5, 1.5], [0.5, 1.5], 3],
+            kept='all objects',
+            labeled_file='annotations/semi/seed0@5.json',
+            test_scale=1,
+            test_backend='cv2',  # nothing is resized
+            metrics=['CityscapesInstanceMetric', 'CocoMetric'],
+        ),
+    ),
+    Row(
+        _NANO,
+        'here: a nano Mask2Former',
+        dict(
+            _MASK2FORMER,
+            num_classes=8,
+            num_queries=20,
+            decoder_layers=3,
+            loss_num_points=1024,
+            max_per_image=20,
+        ),
+    ),
+    Row(
+        tuple(p for p in _NANO if 'sskd' not in p),
+        'here: half of a ResNet-18, from scratch',
+        dict(
+            backbone='ResNet',
+            depth=18,
+            frozen_stages=-1,
+            pretrained=None,
+            backbone_norm='BN',
+            backbone_norm_trains=True,
+            backbone_norm_eval=False,
+        ),
+    ),
+    Row(
+        SHAPES_STUDENT,
+        'here: scaled to 800 iterations and a weak teacher '
+        '(docs/benchmarks.md)',
+        dict(
+            unlabeled_batch=4,
+            base_batch_size=8,
+            unlabeled_file='annotations/semi/seed0@5-unlabeled.json',
+            unlabeled_images='leftImg8bit/train/',
+            student_view='the distorted crop',
+            burn_in=500,
+            ema_decay=0.98,
+            unsup_weight=0.5,
+            strong_hue=0.02,
+            strong_gray_prob=0,
+        ),
+    ),
+    Row(
+        ('strategies/no_burn_in_shapes_*',), 'GD Table 4', dict(burn_in=0)
+    ),
+    Row(
+        ('strategies/same_views_shapes_*',),
+        'GD Figure 6',
+        dict(strong_hue=None, strong_gray_prob=None),
+    ),
+    Row(
+        ('shapes/s4m_*', 'ablation/pr_*', 'ablation/s4m_*'),
+        'here: the nano SAM 2',
+        dict(segmenter='nano_sam2'),
+    ),
+    Row(
+        ('shapes/s4m_shapes_*', 'ablation/*arp_*', 'ablation/s4m_*'),
+        'here: 3000 of 512 x 1024 pixels, at 128 x 256',
+        dict(
+            paste_mode='static',
+            paste_min_area=188,
+            paste_scales=[0.8, 1.2],
+            student_view="the crop, the teacher's is distorted",
+        ),
+    ),
+    Row(
+        ('shapes/s4m_teacher_*',),
+        'here: 256 tokens, not 4096',
+        dict(sd_points=32),
+    ),
+    Row(
+        ('ablation/s4m_in_mask_*',),
+        'S4M section 3.3',
+        dict(refine_sampling='in_mask'),
+    ),
+]
