@@ -494,7 +494,6 @@ def test_paper_settings__sskd(percent):
     assert (contrast.num_negatives, contrast.temperature) == (200, (0.3, 0.07))
     assert contrast.schedule_iters == distill.train_cfg.max_iters
     assert contrast.in_channels == distill.model.backbone.out_channels[-1]
-    assert contrast.in_channels == 768
     contrast = adapt.model.loss_contrast
     assert contrast.schedule_iters == adapt.train_cfg.max_iters
     for cfg in (selftrain, distill):

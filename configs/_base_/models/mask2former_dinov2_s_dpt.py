@@ -4,8 +4,8 @@
 _base_ = './mask2former_r50.py'
 
 # Memory at strides 14, 7, 3.5, mask features at 1.75, batch normalisation, as
-# in the authors' research code, whose L_pxl sees 768 channels at stride 28.
-channels = (96, 192, 384, 768)
+# in the authors' research code; the channels are assumed.
+channels = (48, 96, 192, 384)
 model = dict(
     data_preprocessor=dict(pad_size_divisor=14),
     backbone=dict(

@@ -96,10 +96,10 @@ def test_loss__looks_at_the_grids_centres():
 
 
 def test_projector__as_in_the_authors_code():
-    """768-128-128-128 without biases."""
-    loss = PixelContrastiveLoss(768)
+    """Three layers of 128 without biases."""
+    loss = PixelContrastiveLoss(384)
     shapes = [tuple(p.shape) for p in loss.projector.parameters()]
-    assert shapes == [(128, 768), (128, 128), (128, 128)]
+    assert shapes == [(128, 384), (128, 128), (128, 128)]
 
 
 # ----------------------------------------------------------------- weights
