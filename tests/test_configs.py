@@ -529,6 +529,16 @@ def test_paper_settings__sskd_batch(path):
     assert cfg.auto_scale_lr.base_batch_size == 8
 
 
+@pytest.mark.parametrize(
+    'path', [p for p in CONFIGS if 'sskd' in p.stem and p not in SSKD], ids=str
+)
+def test_shapes__base_batch_size_of_sskd(path):
+    """On Shapes one process has the whole batch."""
+    cfg = Config.fromfile(ROOT / 'configs' / path)
+    base = cfg.auto_scale_lr.base_batch_size
+    assert base == cfg.train_dataloader.batch_size
+
+
 @pytest.mark.parametrize('path', SSKD, ids=str)
 def test_paper_settings__sskd_test_size(path):
     """The student's own; the teacher sees images as they are, its detector

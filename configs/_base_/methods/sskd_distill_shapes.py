@@ -21,3 +21,4 @@ custom_hooks = [
     dict(type='ContrastiveDiagnosticsHook', interval=20),
     dict(type='RandomStateHook'),
 ]
+auto_scale_lr = dict(base_batch_size=8)

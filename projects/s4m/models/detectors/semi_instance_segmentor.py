@@ -257,14 +257,11 @@ def valid_sizes(
         if size != image_size and 'pasted' in item:
             seen = item.masks[item.pasted].any(0)
             # One past the last row and column, 0 where nothing was pasted.
-            height, width = torch.stack(
-                [
-                    (
-                        axis * torch.arange(1, 1 + len(axis)).to(axis.device)
-                    ).max()
-                    for axis in (seen.any(1), seen.any(0))
-                ]
-            ).tolist()
+            ends = [
+                (axis * torch.arange(1, 1 + len(axis), device=axis.device))
+                for axis in (seen.any(1), seen.any(0))
+            ]
+            height, width = torch.stack([end.max() for end in ends]).tolist()
             size = max(size[0], height), max(size[1], width)
         sizes.append(size)
     return sizes

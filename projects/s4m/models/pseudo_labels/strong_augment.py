@@ -19,23 +19,30 @@ _CUTOUT = (
 )
 
 
-class _GaussianBlur(v2.GaussianBlur):
+class _GaussianBlur(nn.Module):
     """torchvision's, with a kernel that fits into images of a few pixels.
 
     The border is reflected, so half of the kernel has to be shorter than the
     image; torchvision raises an error for smaller ones.
+
+    Args:
+        kernel_size (int): Side of the kernel in pixels.
+        sigma (tuple[float, float]): Range of the standard deviation.
     """
 
-    def transform(self, inpt: Tensor, params: dict) -> Tensor:
+    def __init__(self, kernel_size: int, sigma: tuple[float, float]) -> None:
+        super().__init__()
+        self.kernel_size = kernel_size
+        self.sigma = sigma
+
+    def forward(self, image: Tensor) -> Tensor:
         """Blur (3, H, W)."""
+        height, width = image.shape[-2:]
         kernel = [
-            min(length, 2 * side - 1)
-            # torchvision's order is (x, y).
-            for length, side in zip(
-                self.kernel_size, reversed(inpt.shape[-2:]), strict=True
-            )
+            min(self.kernel_size, 2 * side - 1) for side in (width, height)
         ]
-        return self._call_kernel(F.gaussian_blur, inpt, kernel, **params)
+        sigma = torch.empty(1).uniform_(*self.sigma).item()
+        return F.gaussian_blur(image, kernel, [sigma, sigma])
 
 
 @MODELS.register_module()
