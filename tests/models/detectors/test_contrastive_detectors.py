@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 import torch
 from conftest import ROOT
@@ -10,6 +12,7 @@ from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 from s4m.models.detectors import object_grid, valid_grid
 from s4m.models.losses import FeatureGrid, pixel_descriptors
@@ -19,26 +22,25 @@ CONTRAST = dict(type='PixelContrastiveLoss', in_channels=192, num_negatives=8)
 OFF = dict(loss_contrast=None, strong_augment=None)
 
 
+def _build(**changes):
+    """A nano student with changes of its config."""
+    model = Config.fromfile(
+        ROOT / 'configs/_base_/models/mask2former_vit_nano.py'
+    ).model
+    model.type = 'ContrastiveMask2Former'
+    model.data_preprocessor.type = 'SemiDataPreprocessor'
+    model.loss_contrast = CONTRAST
+    model.strong_augment = dict(type='StrongAugment')
+    model.update(changes)
+    torch.manual_seed(0)
+    net = MODELS.build(model)
+    net.init_weights()
+    return net
+
+
 @pytest.fixture
 def build():
-    cfg = Config.fromfile(
-        ROOT / 'configs/_base_/models/mask2former_vit_nano.py'
-    )
-
-    def make(**changes):
-        model = Config(cfg.to_dict()).model
-        model.type = 'ContrastiveMask2Former'
-        model.data_preprocessor.type = 'SemiDataPreprocessor'
-        model.backbone.vit_cfg.depth = 4
-        model.loss_contrast = CONTRAST
-        model.strong_augment = dict(type='StrongAugment')
-        model.update(changes)
-        torch.manual_seed(0)
-        net = MODELS.build(model)
-        net.init_weights()
-        return net
-
-    return make
+    return _build
 
 
 def _sample(size=(64, 64), shape=None) -> DetDataSample:
@@ -328,6 +330,35 @@ def test_joint__a_batch_without_a_branch(build, branch):
     assert calls == [1]
     _total(losses).backward()
     assert all(p.grad is not None for p in model.parameters())
+
+
+def _train_rank(rank: int, folder: str) -> None:
+    """Two steps of a process; another one lacks a branch in each."""
+    init_default_scope('mmdet')
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group(
+        'gloo',
+        init_method=f'file://{folder}/store',
+        rank=rank,
+        world_size=2,
+        timeout=timedelta(seconds=120),
+    )
+    model = torch.nn.parallel.DistributedDataParallel(_build(**JOINT))
+    for step in range(2):
+        model.zero_grad()
+        branches = ('sup', 'unsup') if rank == step else ('unsup',)
+        _total(model(*_batch(branches), mode='loss')).backward()
+    grads = {n: p.grad for n, p in model.module.named_parameters()}
+    torch.save(grads, f'{folder}/{rank}.pth')
+    torch.distributed.destroy_process_group()
+
+
+def test_joint__two_processes_that_lack_a_branch(tmp_path):
+    """One pass each: they reduce the same normalisers, and none waits."""
+    torch.multiprocessing.spawn(_train_rank, (str(tmp_path),), nprocs=2)
+    first, second = (torch.load(tmp_path / f'{i}.pth') for i in range(2))
+    for name, grad in first.items():
+        torch.testing.assert_close(grad, second[name])
 
 
 def test_joint__annotated_objects_only_for_the_rate(build):
