@@ -187,9 +187,7 @@ def _check_groups(model, optimizer, cfg) -> None:
         lr, decay = found[id(param)]
         own = name.removeprefix('detector.')
         mult = 1
-        if own.startswith(('backbone.convs.', 'backbone.resamplers.')):
-            pass  # new layers
-        elif own.startswith('backbone.'):
+        if own.startswith('backbone.'):  # a ViT's projections too
             mult = keys.backbone.lr_mult
         elif own.startswith('segmenter.'):
             mult = keys.segmenter.lr_mult
@@ -201,8 +199,7 @@ def _check_groups(model, optimizer, cfg) -> None:
                 'query_feat',
                 'level_embed',
                 'relative_position_bias_table',
-                'pos_embed',
-                'cls_token',
+                'absolute_pos_embed',
             )
         )
         free = id(param) in norms or embedding
@@ -406,7 +403,12 @@ def test_custom__three_classes(name, tmp_path, monkeypatch):
         ('dinov2_vit_b', 'vit_base_patch14_dinov2', False, 'vitb14'),
         ('dinov2_vit_l', 'vit_large_patch14_dinov2', False, 'vitl14'),
         ('frozen_dinov2_vit_l', 'vit_large_patch14_dinov2', True, 'vitl14'),
-        ('deit_vit_b', 'deit_base_patch16_224', False, 'deit_base'),
+        (
+            'deit_vit_b',
+            'deit_base_patch16_384',
+            False,
+            'deit_base_patch16_384-8de9b5d1.pth',
+        ),
     ],
 )
 def test_backbones__of_the_papers(name, arch, frozen, file):
@@ -416,7 +418,35 @@ def test_backbones__of_the_papers(name, arch, frozen, file):
     assert backbone.type == 'ViTFeaturePyramid' and 'depth' not in backbone
     assert (backbone.arch, backbone.frozen) == (arch, frozen)
     assert file in backbone.init_cfg.checkpoint
-    assert cfg.panoptic_head.in_channels == [256] * 4
+    # As released: the paper says bilinear and padded.
+    assert cfg.panoptic_head.in_channels == [128, 256, 512, 1024]
+    assert backbone.out_channels == [128, 256, 512, 1024]
+    assert (backbone.resample, backbone.fit) == ('nearest', 'stretch')
+
+
+@pytest.mark.parametrize('name', ['dinov2_vit_b', 'frozen_dinov2_vit_b'])
+def test_backbones__groups_of_a_vit(name, no_random_weights):
+    """As released: a tenth of the rate for the projections, decay for all
+    but norms; of a frozen transformer the projections train all the same."""
+    path = ROOT / f'configs/supervised/supervised_{name}_coco_2p.py'
+    cfg = Config.fromfile(path)
+    cfg.model.backbone.init_cfg = None
+    model = MODELS.build(cfg.model)
+    optimizer = build_optim_wrapper(model, cfg.optim_wrapper).optimizer
+    settings = {
+        id(p): (pytest.approx(group['lr']), group['weight_decay'])
+        for group in optimizer.param_groups
+        for p in group['params']
+    }
+    backbone = model.backbone
+    for conv in backbone.convs:
+        assert settings[id(conv.weight)] == (1e-5, 0.05)
+        assert settings[id(conv.bias)] == (1e-5, 0.05)
+    for parameter in (backbone.vit.pos_embed, backbone.vit.cls_token):
+        if 'frozen' in name:
+            assert id(parameter) not in settings
+        else:
+            assert settings[id(parameter)] == (1e-5, 0.05)
 
 
 @pytest.mark.parametrize(
@@ -450,16 +480,22 @@ def test_paper_settings__sskd(percent):
     assert adapt.optim_wrapper.optimizer.lr == 5e-5
     assert adapt.optim_wrapper.clip_grad.max_norm == 0.1
     assert adapt.param_scheduler.milestones == [700, 900]
-    # 4 GPUs make batches of 8.
-    assert adapt.train_dataloader.batch_size == 2
+    assert adapt.model.test_cfg.detector_scale == (1333, 800)
     distill = stage('distill')
-    assert distill.train_dataloader.batch_size == 2
     assert distill.train_cfg.max_iters == 90000
     optimizer = distill.optim_wrapper.optimizer
     assert (optimizer.lr, optimizer.weight_decay) == (5e-5, 0.1)
     assert distill.optim_wrapper.clip_grad.max_norm == 0.01
     contrast = distill.model.loss_contrast
-    assert (contrast.num_negatives, contrast.temperature) == (200, 0.2)
+    assert (contrast.num_negatives, contrast.temperature) == (200, (0.3, 0.07))
+    assert contrast.schedule_iters == distill.train_cfg.max_iters
+    assert contrast.in_channels == distill.model.backbone.out_channels[-1]
+    contrast = adapt.model.loss_contrast
+    assert contrast.schedule_iters == adapt.train_cfg.max_iters
+    for cfg in (selftrain, distill):
+        # Both sets are one: neither number nor repeat factor.
+        assert cfg.train_dataloader.sampler == dict(type='SemiSampler')
+        assert cfg.model.joint
     assert distill.model.panoptic_head.num_queries == 100
     options = distill.pseudo_labels.options
     assert options[:2] == ['--score-thr', '0.3']
@@ -478,10 +514,51 @@ def test_paper_settings__sskd(percent):
     )
 
 
+SSKD = [p for p in CONFIGS if p.parts[0] == 'sskd' and 'shapes' not in p.stem]
+
+
+@pytest.mark.parametrize('path', SSKD, ids=str)
+def test_paper_settings__sskd_batch(path):
+    """8 images in every stage on 4 GPUs, labelled and unlabelled together."""
+    cfg = Config.fromfile(ROOT / 'configs' / path)
+    assert 4 * cfg.train_dataloader.batch_size == 8
+    assert cfg.auto_scale_lr.base_batch_size == 8
+
+
+@pytest.mark.parametrize(
+    'path', [p for p in CONFIGS if 'sskd' in p.stem and p not in SSKD], ids=str
+)
+def test_shapes__base_batch_size_of_sskd(path):
+    """On Shapes one process has the whole batch."""
+    cfg = Config.fromfile(ROOT / 'configs' / path)
+    base = cfg.auto_scale_lr.base_batch_size
+    assert base == cfg.train_dataloader.batch_size
+
+
+@pytest.mark.parametrize('path', SSKD, ids=str)
+def test_paper_settings__sskd_test_size(path):
+    """The student's own; the teacher sees images as they are, its detector
+    at 800/1333."""
+    cfg = Config.fromfile(ROOT / 'configs' / path)
+    for loader in (cfg.val_dataloader, cfg.test_dataloader):
+        pipeline = loader.dataset.pipeline
+        (resize,) = (s for s in pipeline if s.type == 'Resize')
+        if 'cityscapes' in path.stem:  # images of 2048 x 1024
+            assert resize.scale == (2048, 1024)
+        elif 'teacher' in path.stem:
+            assert resize.scale_factor == 1.0 and 'scale' not in resize
+        else:
+            assert resize.scale == (2520, 630)
+    scale = cfg.model.test_cfg.get('detector_scale')
+    assert scale == ((1333, 800) if 'teacher' in path.stem else None)
+
+
 def test_paper_settings__sskd_ade20k():
     path = 'configs/sskd/sskd_distill_ade20k_10p.py'
     cfg = Config.fromfile(ROOT / path)
     assert cfg.train_cfg.max_iters == cfg.param_scheduler.end == 160000
+    assert cfg.model.loss_contrast.schedule_iters == 160000
+    assert cfg.model.loss_contrast.temperature == (0.3, 0.07)
     optimizer = cfg.optim_wrapper.optimizer
     assert (optimizer.lr, optimizer.weight_decay) == (1e-4, 0.05)
     assert cfg.model.panoptic_head.num_things_classes == 100

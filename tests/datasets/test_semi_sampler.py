@@ -129,6 +129,48 @@ def test_uniform__without_repeats():
     assert {counts[i] for i in range(6)} == {200}
 
 
+def _union(**kwargs) -> SemiSampler:
+    dataset = SimpleNamespace(datasets=[_Labeled(CLASSES), range(7)])
+    return SemiSampler(dataset, seed=3, **kwargs)
+
+
+def test_union__each_image_once_a_round():
+    """Of 6 + 7 images a round is a permutation, and no two are alike."""
+    indices = _take(_union(), 13 * 40)
+    rounds = [indices[i : i + 13] for i in range(0, len(indices), 13)]
+    assert all(sorted(r) == list(range(13)) for r in rounds)
+    assert len({tuple(r) for r in rounds}) == 40
+    # Batches of two: the number of labelled images is that of two draws.
+    pairs = [indices[i : i + 2] for i in range(0, len(indices), 2)]
+    counts = Counter(sum(i < 6 for i in pair) for pair in pairs)
+    assert set(counts) == {0, 1, 2}
+    both = 6 / 13 * 5 / 12
+    assert counts[2] / len(pairs) == pytest.approx(both, abs=0.09)
+
+
+def test_union__ranks_and_skip(monkeypatch):
+    one = _take(_union(), 40)
+    parts = []
+    for rank in range(2):
+        monkeypatch.setattr(
+            semi_sampler, 'get_dist_info', lambda rank=rank: (rank, 2)
+        )
+        parts.append(_take(_union(), 20))
+        sampler = _union()
+        sampler.skip(7)
+        rest = _take(sampler, 13)
+        assert rest == parts[-1][7:]
+        assert [i.seed for i in rest] == [i.seed for i in parts[-1][7:]]
+    woven = [x for pair in zip(*parts, strict=True) for x in pair]
+    assert woven == one
+
+
+def test_union__both_numbers_or_none():
+    for kwargs in (dict(num_labeled=1), dict(num_unlabeled=1)):
+        with pytest.raises(ValueError, match='go together'):
+            _union(**kwargs)
+
+
 def test_stochastic_rounding__mean_of_a_round():
     sampler = _sampler()
     stream = sampler._rounds(torch.tensor([1.0, 1.5]), stream=0)

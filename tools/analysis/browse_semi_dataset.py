@@ -30,9 +30,10 @@ from mmdet.structures import SampleList
 from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
+from mmengine.structures import InstanceData
 from pseudo_label_quality import load_model, paint
 from rich.progress import track
-from s4m.models.detectors import ContrastiveDistillMixin
+from s4m.models.detectors import ContrastiveDistillMixin, valid_sizes
 from s4m.models.detectors.contrastive_detectors import canvas_masks
 from torch import Tensor
 
@@ -74,7 +75,7 @@ def annotated(
 
 def contrastive_rows(model, inputs: dict, samples: dict) -> list[list]:
     """Panels of a ``ContrastiveDistillMixin``'s batch."""
-    rows, views = [], []
+    rows, views, sizes = [], [], []
     for branch, titles in (
         ('sup', ('labelled', 'truth')),
         ('unsup', ('unlabelled', 'pseudo-labels')),
@@ -82,9 +83,10 @@ def contrastive_rows(model, inputs: dict, samples: dict) -> list[list]:
         if branch in inputs:
             rows += annotated(inputs[branch], samples[branch], titles)
             views.append(inputs[branch])
+            sizes += [s.img_shape[:2] for s in samples[branch]]
     if model.strong_augment is not None:
         # Of all images in one call, as in training.
-        strong = model.strong_augment(torch.cat(views))
+        strong = model.strong_augment(torch.cat(views), sizes)
         empty = torch.zeros(0, *strong.shape[-2:], dtype=torch.bool)
         for row, rgb in zip(rows, strong, strict=True):
             row.append(panel(rgb, empty, 'strong'))
@@ -136,7 +138,11 @@ def semi_rows(model, inputs: dict, samples: dict, labels: bool) -> list[list]:
     else:
         steps.append(('student view', images, [empty] * len(images)))
     if model.strong_augment is not None:
-        strong = model.strong_augment(images)
+        shown = found if labels else [InstanceData()] * len(images)
+        sizes = valid_sizes(
+            samples['unsup_student'], shown, tuple(images.shape[-2:])
+        )
+        strong = model.strong_augment(images, sizes)
         steps.append(('strong', strong, [empty] * len(images)))
     for i in range(len(images)):
         row = []

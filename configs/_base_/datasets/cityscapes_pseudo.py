@@ -1,5 +1,5 @@
-# Cityscapes, one labelled and one pseudo-labelled image per GPU; the leaf
-# config names the split and the file of the pseudo-labels.
+# Cityscapes, labelled and pseudo-labelled images drawn uniformly from one set, 2
+# per GPU; the leaf config names the split and the file of the pseudo-labels.
 _base_ = './cityscapes_instance.py'
 
 branches = ['sup', 'unsup']
@@ -33,9 +33,7 @@ train_dataloader = dict(
     batch_size=2,
     num_workers=4,
     persistent_workers=True,
-    sampler=dict(
-        type='SemiSampler', num_labeled=1, num_unlabeled=1, repeat_thr=10.0
-    ),
+    sampler=dict(type='SemiSampler'),
     dataset=dict(
         type='SemiDataset', labeled=labeled_dataset, unlabeled=pseudo_dataset
     ),

@@ -1,5 +1,6 @@
-# Shapes, 4 labelled and 4 pseudo-labelled images per batch; the leaf config
-# names the file of the pseudo-labels.
+# Shapes, 4 labelled and 4 pseudo-labelled images per batch, each set drawn
+# uniformly: as one set, 20 of 420 images, two of three batches would have no
+# labelled one. The leaf config names the file of the pseudo-labels.
 _base_ = './shapes_instance.py'
 
 branches = ['sup', 'unsup']
@@ -33,7 +34,7 @@ train_dataloader = dict(
     batch_size=8,
     num_workers=0,
     sampler=dict(
-        type='SemiSampler', num_labeled=4, num_unlabeled=4, repeat_thr=10.0
+        type='SemiSampler', num_labeled=4, num_unlabeled=4, repeat_thr=0.0
     ),
     dataset=dict(
         type='SemiDataset', labeled=labeled_dataset, unlabeled=pseudo_dataset

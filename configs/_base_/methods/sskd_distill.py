@@ -4,6 +4,7 @@ distill = dict(
     type='ContrastiveMask2Former',
     data_preprocessor=dict(type='SemiDataPreprocessor'),
     semi_weight=1.0,  # lambda_semi (assumed)
+    joint=True,  # labelled and pseudo-labelled images are one set
     loss_contrast=dict(
         type='PixelContrastiveLoss',
         in_channels=384,
@@ -13,7 +14,8 @@ distill = dict(
         num_negatives=200,
         negative_scope='all',
         negative_view='weak',  # assumed
-        temperature=0.2,
+        temperature=(0.3, 0.07),
+        schedule_iters=90000,
         mask_temperature=0.5,  # assumed
         loss_weight=0.1,  # lambda_pxl
     ),

@@ -2,3 +2,4 @@
 _base_ = ['./sskd_student_ade20k.py', './sskd_distill.py']
 
 model = _base_.distill
+model.loss_contrast.schedule_iters = 160000

@@ -7,8 +7,12 @@ model = dict(
     data_preprocessor=dict(type='SemiDataPreprocessor'),
     semi_weight=1.0,
     feature_level=2,
+    # 800 iterations are no schedule: a constant temperature.
     loss_contrast=dict(
-        type='PixelContrastiveLoss', in_channels=96, num_negatives=64
+        type='PixelContrastiveLoss',
+        in_channels=96,
+        num_negatives=64,
+        temperature=0.2,
     ),
     # A hue is a class here: the papers' hue and grayscale would erase it.
     strong_augment=dict(type='StrongAugment', hue=0.02, gray_prob=0.0),
@@ -17,3 +21,4 @@ custom_hooks = [
     dict(type='ContrastiveDiagnosticsHook', interval=20),
     dict(type='RandomStateHook'),
 ]
+auto_scale_lr = dict(base_batch_size=8)

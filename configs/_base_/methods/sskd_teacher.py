@@ -26,9 +26,13 @@ model = dict(
         std=[58.395, 57.12, 57.375],
         pad_mask=True,
     ),
-    test_cfg=dict(score_thr=0.0, max_per_image=100),
+    # The detector sees its own test size, SAM 2 the image itself.
+    test_cfg=dict(
+        score_thr=0.0, max_per_image=100, detector_scale=(1333, 800)
+    ),
 )
 adapt = dict(
+    joint=True,  # labelled and pseudo-labelled images are one set
     # Assumed: the neck and the mask decoder train.
     segmenter=dict(
         frozen=False, trainable=['image_encoder.neck', 'sam_mask_decoder']
@@ -44,7 +48,8 @@ adapt = dict(
         type='PixelContrastiveLoss',
         in_channels=256,
         num_negatives=200,
-        temperature=0.2,
+        temperature=(0.3, 0.07),
+        schedule_iters=1000,
         anchors_per_image=512,
         loss_weight=0.1,
     ),

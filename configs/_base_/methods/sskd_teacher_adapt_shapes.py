@@ -15,7 +15,10 @@ model = dict(
         type='DiceLoss', activate=True, naive_dice=True, eps=1.0, loss_weight=5.0
     ),
     loss_contrast=dict(
-        type='PixelContrastiveLoss', in_channels=64, num_negatives=64
+        type='PixelContrastiveLoss',
+        in_channels=64,
+        num_negatives=64,
+        temperature=0.2,
     ),
     # A hue is a class here: the papers' hue and grayscale would erase it.
     strong_augment=dict(type='StrongAugment', hue=0.02, gray_prob=0.0),

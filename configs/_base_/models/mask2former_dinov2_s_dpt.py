@@ -3,6 +3,8 @@
 # github.com/facebookresearch/dinov2#pretrained-models.
 _base_ = './mask2former_r50.py'
 
+# Memory at strides 14, 7, 3.5, mask features at 1.75, batch normalisation, as
+# in the authors' research code; the channels are assumed.
 channels = (48, 96, 192, 384)
 model = dict(
     data_preprocessor=dict(pad_size_divisor=14),
@@ -22,6 +24,11 @@ model = dict(
     panoptic_head=dict(
         in_channels=channels,
         strides=[3.5, 7, 14, 28],
-        pixel_decoder=dict(_delete_=True, type='DPTPixelDecoder'),
+        pixel_decoder=dict(
+            _delete_=True,
+            type='DPTPixelDecoder',
+            upsample=True,
+            norm_cfg=dict(type='BN'),
+        ),
     ),
 )

@@ -1,5 +1,6 @@
 # SSKD's student at the size of a demo: the width of a ViT-tiny, four blocks,
-# patches of 8 pixels, DPT decoder; trained from scratch.
+# patches of 8 pixels, DPT decoder (memory at strides 16, 8, 4, mask features
+# at 2); trained from scratch.
 _base_ = './mask2former_nano.py'
 
 model = dict(
@@ -13,6 +14,11 @@ model = dict(
     ),
     panoptic_head=dict(
         in_channels=[24, 48, 96, 192],
-        pixel_decoder=dict(_delete_=True, type='DPTPixelDecoder'),
+        pixel_decoder=dict(
+            _delete_=True,
+            type='DPTPixelDecoder',
+            upsample=True,
+            norm_cfg=dict(type='BN'),
+        ),
     ),
 )

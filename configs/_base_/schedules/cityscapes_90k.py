@@ -10,17 +10,12 @@ optim_wrapper = dict(
         norm_decay_mult=0.0,
         custom_keys={
             'backbone': dict(lr_mult=0.1),
-            # A transformer's: embeddings without decay; new layers learn as
-            # fast as the head.
+            # Swin's embeddings have no decay; those of a ViT have, and its
+            # 1x1 projections are of the backbone, as in the released code.
             'absolute_pos_embed': dict(lr_mult=0.1, decay_mult=0.0),
             'relative_position_bias_table': dict(
                 lr_mult=0.1, decay_mult=0.0
             ),
-            'backbone.vit.pos_embed': dict(lr_mult=0.1, decay_mult=0.0),
-            'backbone.vit.cls_token': dict(lr_mult=0.1, decay_mult=0.0),
-            'backbone.vit.reg_token': dict(lr_mult=0.1, decay_mult=0.0),
-            'backbone.convs': dict(lr_mult=1.0),
-            'backbone.resamplers': dict(lr_mult=1.0),
             'query_embed': dict(decay_mult=0.0),
             'query_feat': dict(decay_mult=0.0),
             'level_embed': dict(decay_mult=0.0),

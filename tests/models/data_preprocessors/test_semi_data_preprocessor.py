@@ -47,6 +47,20 @@ def test_training__branches_of_pixels():
     )
 
 
+def test_training__a_batch_without_a_branch():
+    """As a sampler that draws from both sets at once gives it."""
+    image = torch.randint(256, (3, 32, 32), dtype=torch.uint8)
+    data = dict(
+        inputs=dict(sup=[None, None], unsup=[image, image]),
+        data_samples=dict(
+            sup=[None, None], unsup=[_sample(image), _sample(image)]
+        ),
+    )
+    out = SemiDataPreprocessor(MEAN, STD)(data, training=True)
+    assert set(out['inputs']) == set(out['data_samples']) == {'unsup'}
+    assert len(out['inputs']['unsup']) == 2
+
+
 def test_evaluation__is_mmdets():
     image = torch.randint(256, (3, 30, 40), dtype=torch.uint8)
     data = dict(inputs=[image], data_samples=[_sample(image)])

@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+import copy
+
+import cv2
+import numpy as np
 import pytest
 import torch
 from conftest import CLASSES, ROOT
@@ -140,6 +144,82 @@ def test_predict__thresholds_and_no_box(config):
     assert out.pred_instances.masks.shape == (0, 64, 128)
 
 
+def test_predict__detector_at_its_own_scale(config):
+    """The original's ratio, on each view without its padding."""
+    cfg = config()
+    cfg.test_cfg.update(detector_scale=(96, 40), score_thr=0.0)
+    model = _build(cfg).eval()
+    seen = []
+
+    def predict(inputs, samples, rescale):
+        seen.append((inputs, samples))
+        for sample in samples:
+            height, width = sample.img_shape
+            sample.pred_instances = InstanceData(
+                bboxes=torch.tensor([[0.0, height / 4, width / 2, height]]),
+                scores=torch.tensor([0.9]),
+                labels=torch.tensor([1]),
+            )
+
+    model.detector.predict = predict
+    # 64 x 128 to 40 x 80; a view of half of 80 x 200, 96 / 200 of it.
+    samples = [
+        _sample(),
+        _sample(img_shape=(40, 100), ori_shape=(80, 200)),
+    ]
+    inputs = torch.zeros(2, 3, 64, 128)
+    inputs[0], inputs[1, :, :40, :100] = 1.0, 2.0
+    with torch.no_grad():
+        results = model._boxes_at_scale(inputs, samples)
+    ((batch, views),) = seen
+    assert [v.img_shape for v in views] == [(40, 80), (19, 48)]
+    assert {v.batch_input_shape for v in views} == {(40, 80)}
+    # Padding is the mean pixel, and none of it came in.
+    torch.testing.assert_close(batch[0], torch.ones(3, 40, 80))
+    torch.testing.assert_close(
+        batch[1, :, :19, :48], torch.full((3, 19, 48), 2.0)
+    )
+    assert (batch[1, :, 19:] == 0).all() and (batch[1, :, :, 48:] == 0).all()
+    for item, want in zip(
+        results, ([0, 16, 64, 64], [0, 10, 50, 40]), strict=True
+    ):
+        torch.testing.assert_close(item.bboxes[0], torch.tensor(want).float())
+    # The segmenter sees the image as it came.
+    model.build_segmenter()
+    rgbs = []
+    encode = model.segmenter.encode
+    model.segmenter.encode = lambda rgb: rgbs.append(rgb) or encode(rgb)
+    with torch.no_grad():
+        model.predict(inputs, samples)
+    assert rgbs[0].shape == (2, 3, 64, 128)
+
+
+def test_predict__scale_as_mmdets_resize(config):
+    """Sizes and pixels, against Resize with Pillow's antialiasing."""
+    from mmdet.registry import TRANSFORMS
+
+    generator = np.random.default_rng(0)
+    image = generator.integers(0, 256, (90, 150, 3), np.uint8)
+    image = cv2.blur(image, (5, 5))
+    resize = dict(scale=(110, 48), keep_ratio=True, backend='pillow')
+    want = TRANSFORMS.build(dict(type='Resize', **resize))(
+        dict(img=image, img_shape=image.shape[:2])
+    )['img']
+    cfg = config()
+    cfg.test_cfg.update(detector_scale=(110, 48))
+    model = _build(cfg).eval()
+    seen = []
+    model._boxes = lambda inputs, samples: (
+        seen.append(inputs) or [InstanceData(bboxes=torch.zeros(0, 4))]
+    )
+    shape = dict(img_shape=(90, 150), ori_shape=(90, 150))
+    pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float()
+    model._boxes_at_scale(pixels, [_sample(**shape)])
+    found = seen[0][0].permute(1, 2, 0).numpy()
+    assert found.shape == want.shape
+    assert np.abs(found - want).max() < 1  # Pillow rounds twice
+
+
 def test_frozen_segmenter__is_in_no_checkpoint(config):
     model = _build(config())
     model.build_segmenter()
@@ -261,7 +341,8 @@ def test_queries__boxes_and_background(config):
     [
         (dict(classes=None), 'names of the classes'),
         (dict(loss_mask=None), 'loss_mask and loss_dice'),
-        (dict(classes_per_prompt=0), 'classes_per_prompt'),
+        (dict(classes_per_prompt=0), 'classes_per_prompt must'),
+        (dict(classes_per_prompt=3), 'reads no text'),
         (
             dict(segmenter=dict(
                 type='SAM2Segmenter', config='nano_sam2', checkpoint=None
@@ -373,6 +454,68 @@ def test_grounding_dino__text_in_chunks(grounded):
     assert int(labels.max()) >= 3  # of a later chunk
 
 
+def test_grounding_dino__more_classes_than_the_text_has(grounded):
+    """Objects that the text does not ask for are no targets.
+
+    A label of -1 would train the last class's tokens with their boxes.
+    """
+    grounded.classes_per_prompt = 3
+    model = _build(grounded)
+    names, boxes = set(), torch.rand(5, 4) * 30
+    boxes[:, 2:] += 30
+    for _ in range(20):
+        samples = [_sample(), _sample()]
+        labels = [torch.tensor([0, 2, 4, 6, 7]), torch.tensor([2, 2])]
+        for sample, own in zip(samples, labels, strict=True):
+            sample.gt_instances = InstanceData(
+                labels=own, bboxes=boxes[: len(own)]
+            )
+        targets = model._box_targets(samples)
+        text = targets[0].text
+        assert len(text) == 3 and text == targets[1].text
+        # Only classes of objects, since there are more than three of them.
+        assert set(text) <= {CLASSES[i] for i in (0, 2, 4, 6, 7)}
+        names |= set(text)
+        for target, own in zip(targets, labels, strict=True):
+            asked = [i for i in own.tolist() if CLASSES[i] in text]
+            found = target.gt_instances
+            assert [text[i] for i in found.labels] == [
+                CLASSES[i] for i in asked
+            ]
+            kept = [CLASSES[i] in text for i in own.tolist()]
+            assert torch.equal(found.bboxes, boxes[: len(own)][kept])
+    assert len(names) == 5
+    samples = [_sample(), _sample()]
+    samples[0].gt_instances.labels = torch.tensor([0, 7])
+    losses = model.train()(
+        dict(sup=torch.rand(2, 3, 64, 128) * 255),
+        dict(sup=samples),
+        mode='loss',
+    )
+    assert torch.isfinite(losses['sup_loss_cls'])
+
+
+def test_grounding_dino__a_text_that_would_be_cut_off(grounded):
+    """Ten tokens: the two ends, and four names with their dots."""
+
+    def build(**changes):
+        cfg = copy.deepcopy(grounded)
+        cfg.merge_from_dict(changes)
+        return MODELS.build(cfg.model)
+
+    grounded.detector.language_model.max_tokens = 10
+    grounded = Config(dict(model=grounded))
+    with pytest.raises(ValueError, match='classes_per_prompt to fewer'):
+        build()
+    # "motorcycle" and "bicycle" are two tokens and a dot.
+    with pytest.raises(ValueError, match='4 classes are up to 10 tokens'):
+        build(**{'model.classes_per_prompt': 4})
+    with pytest.raises(ValueError, match='chunked_size to fewer'):
+        build(**{'model.classes_per_prompt': 3})
+    chunks = {'model.detector.test_cfg.chunked_size': 3}
+    build(**{'model.classes_per_prompt': 3}, **chunks)
+
+
 def test_grounding_dino__without_names_or_encoder(grounded):
     grounded.classes = ()
     with pytest.raises(ValueError, match='its text prompt'):
@@ -395,6 +538,17 @@ def test_narrow_encoding__is_mmdets_for_128_channels():
     )
     torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
     assert module._narrow_encoding(head, (wanted,)) is None
+
+
+def test_choose__more_classes_than_fit():
+    """Any of the objects' classes, no other, none twice."""
+    counts = torch.zeros(8)
+    for _ in range(300):
+        chosen = module._choose(torch.tensor([6, 1, 6, 3, 4]), 8, 2)
+        assert len(set(chosen.tolist())) == 2
+        counts[chosen] += 1
+    assert counts[[0, 2, 5, 7]].sum() == 0
+    assert counts[[1, 3, 4, 6]].min() > 100  # 150 on average
 
 
 def test_choose__objects_first():

@@ -12,7 +12,11 @@ from conftest import ROOT
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
-from s4m.models.detectors import find_checkpoint, load_detector
+from s4m.models.detectors import (
+    find_checkpoint,
+    load_detector,
+    valid_sizes,
+)
 
 
 @pytest.fixture
@@ -86,7 +90,7 @@ def test_loss__order_of_one_iteration(model):
     model.pseudo_labeler = labeler
     model.refiner = _Order('refine', log, lambda rgb, items: items)
     model.copy_paste = _Order('paste', log, lambda rgb, items: (rgb + 1, full))
-    model.strong_augment = _Order('augment', log, lambda rgb: rgb * 0.5)
+    model.strong_augment = _Order('augment', log, lambda rgb, sizes: rgb * 0.5)
     got = {}
     loss = model.student.loss
 
@@ -100,6 +104,7 @@ def test_loss__order_of_one_iteration(model):
     assert torch.equal(log[1][1][0], inputs['unsup_teacher'])
     assert torch.equal(log[2][1][0], inputs['unsup_student'])
     assert torch.equal(log[3][1][0], inputs['unsup_student'] + 1)
+    assert log[3][1][1] == [(64, 64), (64, 64)]
     mean = torch.tensor([123.675, 116.28, 103.53]).view(3, 1, 1)
     std = torch.tensor([58.395, 57.12, 57.375]).view(3, 1, 1)
     want = ((inputs['unsup_student'] + 1) * 0.5 - mean) / std
@@ -110,6 +115,41 @@ def test_loss__order_of_one_iteration(model):
         assert item.masks.shape == (1, 16, 16)
         assert item.labels.tolist() == [5]
     assert losses['num_pseudo'] == 1 and losses['num_pasted'] == 1
+
+
+def test_augment__sees_the_images_without_padding(model):
+    """Small images in a padded batch, no copy-paste."""
+    inputs, samples = _batch()
+    shapes = [(40, 64), (64, 30)]
+    for sample, shape in zip(samples['unsup_student'], shapes, strict=True):
+        sample.set_metainfo(dict(img_shape=shape))
+    log: list = []
+    model.strong_augment = _Order('augment', log, lambda rgb, sizes: rgb)
+    model.loss(inputs, samples)
+    assert log[0][1][1] == shapes
+
+
+def test_valid_sizes__reach_to_what_was_pasted():
+    """An instance in the padding is part of the image."""
+    samples = [
+        DetDataSample(metainfo=dict(img_shape=shape))
+        for shape in ((10, 12), (10, 12), (16, 16), (10, 12))
+    ]
+    masks = torch.zeros(2, 16, 16, dtype=torch.bool)
+    masks[0, 15, 15] = True  # the image's own: padding has no objects
+    masks[1, 12:14, 3:5] = True
+    items = [
+        InstanceData(masks=masks, pasted=torch.tensor([False, True])),
+        InstanceData(masks=masks[:0], pasted=torch.zeros(0, dtype=torch.bool)),
+        InstanceData(masks=masks, pasted=torch.tensor([False, True])),
+        InstanceData(masks=masks),  # no copy-paste
+    ]
+    assert valid_sizes(samples, items, (16, 16)) == [
+        (14, 12),
+        (10, 12),
+        (16, 16),
+        (10, 12),
+    ]
 
 
 def test_loss__weights(model):

@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from s4m.models.losses import (
+    FeatureGrid,
     PixelContrastiveLoss,
     draw_negatives,
     pixel_descriptors,
@@ -35,7 +36,8 @@ def _loss(**kwargs):
 # ------------------------------------------------------------- descriptors
 def test_descriptors__float64_loop():
     _, _, masks, logits = _inputs()
-    found = pixel_descriptors(masks, logits, (12, 16), mask_temperature=0.5)
+    grid = FeatureGrid.covering((12, 16), (12, 16))
+    found = pixel_descriptors(masks, logits, grid, mask_temperature=0.5)
     masks, logits = masks.double(), logits.double()
     for b, p in itertools.product(range(2), range(12 * 16)):
         values = [m / 0.5 for m in masks[b].flatten(1)[:, p].tolist()]
@@ -51,6 +53,53 @@ def test_descriptors__float64_loop():
         strongest = max(range(5), key=share.__getitem__)
         nothing = max(range(4), key=fused.__getitem__) == 3
         assert found.instances[b, p] == (5 if nothing else strongest)
+
+
+def test_grid__of_equal_cells_is_a_bilinear_resize():
+    masks = torch.randn(2, 3, 12, 20)
+    for size in ((3, 4), (5, 7), (12, 20), (24, 30)):
+        found = FeatureGrid.covering(size, (96, 40)).sample(masks)
+        want = F.interpolate(masks, size, mode='bilinear', align_corners=False)
+        torch.testing.assert_close(found, want, atol=1e-5, rtol=0)
+
+
+def test_grid__centres_anywhere():
+    """Maps of 4 x 6 for an image of 8 x 12: pixel y is at y / 2 - 0.5."""
+    ramp = torch.arange(4.0)[:, None] + 10 * torch.arange(6.0)
+    grid = FeatureGrid(
+        torch.tensor([0.0, 3.0, 7.5, 11.0]), torch.tensor([1.0, 5.5]), (8, 12)
+    )
+    found = grid.sample(ramp[None, None])[0, 0]
+    rows = torch.tensor([0.0, 1.0, 3.0, 3.0])  # the last two are clamped
+    cols = torch.tensor([0.0, 2.25])
+    torch.testing.assert_close(
+        found, rows[:, None] + 10 * cols, atol=1e-5, rtol=0
+    )
+
+
+def test_loss__looks_at_the_grids_centres():
+    """Two queries split at row 10 of 16; the second centre says which."""
+    loss = _loss(sampling='mask', num_negatives=99)
+    weak, strong = torch.randn(2, 1, 6, 3, 1).unbind(0)
+    masks = torch.full((1, 2, 16, 1), -9.0)
+    masks[0, 0, :10] = masks[0, 1, 10:] = 9
+    logits = torch.zeros(1, 2, 3)
+    counts = []
+    for second in (9.0, 11.0):
+        grid = FeatureGrid(
+            torch.tensor([2.0, second, 14.0]), torch.tensor([0.5]), (16, 1)
+        )
+        descriptors = pixel_descriptors(masks, logits, grid)
+        counts.append(descriptors.queries[0].argmax(1).tolist())
+        loss(weak, strong, masks, logits, grid=grid)
+    assert counts == [[0, 0, 1], [0, 1, 1]]
+
+
+def test_projector__as_in_the_authors_code():
+    """Three layers of 128 without biases."""
+    loss = PixelContrastiveLoss(384)
+    shapes = [tuple(p.shape) for p in loss.projector.parameters()]
+    assert shapes == [(128, 384), (128, 128), (128, 128)]
 
 
 # ----------------------------------------------------------------- weights
@@ -89,7 +138,8 @@ def _weights_oracle(descriptors, sampling, scope):
 @pytest.mark.parametrize('sampling', ['uniform', 'mask', 'class', 'fusion'])
 def test_weights__float64_loop(sampling, scope):
     _, _, masks, logits = _inputs(grid=(2, 3))
-    descriptors = pixel_descriptors(masks, logits, (2, 3))
+    grid = FeatureGrid.covering((2, 3), (12, 16))
+    descriptors = pixel_descriptors(masks, logits, grid)
     loss = _loss(sampling=sampling, negative_scope=scope)
     others = F.normalize(descriptors.classes.flatten(0, 1), dim=1)
     expected = _weights_oracle(descriptors, sampling, scope)
@@ -171,7 +221,11 @@ def test_loss__float64_loop(view):
             for f in (weak, strong)
         )
     weights = _weights_oracle(
-        pixel_descriptors(masks, logits, (3, 4)), 'fusion', 'all'
+        pixel_descriptors(
+            masks, logits, FeatureGrid.covering((3, 4), (12, 16))
+        ),
+        'fusion',
+        'all',
     )
     w, s = z_w.flatten(0, 1), z_s.flatten(0, 1)
     other = w if view == 'weak' else s

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Batches with a fixed number of labelled and unlabelled images."""
+"""Draws from labelled and unlabelled images."""
 
 from __future__ import annotations
 
@@ -52,35 +52,52 @@ def repeat_factors(dataset, threshold: float) -> Tensor:
 
 @DATA_SAMPLERS.register_module()
 class SemiSampler(Sampler):
-    """Endless flat indices in blocks of labelled and unlabelled ones.
+    """Endless flat indices of labelled and unlabelled images.
 
     Use it as ``sampler`` of a loader whose ``batch_size`` is
-    ``num_labeled + num_unlabeled``: every batch is one block. Labelled images
-    are drawn by repeat-factor sampling with stochastic rounding, unlabelled
-    ones uniformly, both without replacement within a round. All ranks share
-    one stream, of which each takes its part, so a run is reproducible for
-    its number of processes.
+    ``num_labeled + num_unlabeled``: every batch is one block of so many
+    labelled and so many unlabelled images. Labelled images are drawn by
+    repeat-factor sampling with stochastic rounding, unlabelled ones
+    uniformly, both without replacement within a round.
+
+    Without the two numbers each image of both sets is drawn once in a round,
+    in random order: the two sets are one, and a batch of any size has as many
+    labelled images as chance gives it, perhaps none.
+
+    All ranks share one stream, of which each takes its part, so a run is
+    reproducible for its number of processes.
 
     Args:
         dataset (SemiDataset): Labelled, then unlabelled images.
-        num_labeled (int): Per batch and process.
-        num_unlabeled (int): Per batch and process.
-        repeat_thr (float): t of :func:`repeat_factors`; 0 draws uniformly.
+        num_labeled (int, optional): Labelled images per batch and process.
+            None, the default, draws from both sets as one.
+        num_unlabeled (int, optional): Unlabelled images per batch and
+            process; goes with ``num_labeled``.
+        repeat_thr (float): t of :func:`repeat_factors`; 0 draws labelled
+            images uniformly. Defaults to 10, without effect where the two
+            sets are one.
         seed (int, optional): Same seed, same stream.
 
     Raises:
-        ValueError: if an argument is out of range.
+        ValueError: if an argument is out of range, or one number is given
+            without the other.
     """
 
     def __init__(
         self,
         dataset: SemiDataset,
-        num_labeled: int,
-        num_unlabeled: int,
+        num_labeled: int | None = None,
+        num_unlabeled: int | None = None,
         repeat_thr: float = 10.0,
         seed: int | None = None,
     ) -> None:
-        if num_labeled < 1 or num_unlabeled < 1:
+        if (num_labeled is None) != (num_unlabeled is None):
+            raise ValueError(
+                'num_labeled and num_unlabeled go together, got '
+                f'{num_labeled} and {num_unlabeled}: give both, or none to '
+                'draw from both sets as one'
+            )
+        if num_labeled is not None and min(num_labeled, num_unlabeled) < 1:
             raise ValueError(
                 'num_labeled and num_unlabeled must be >= 1, got '
                 f'{num_labeled} and {num_unlabeled}'
@@ -93,7 +110,7 @@ class SemiSampler(Sampler):
         self.num_unlabeled = num_unlabeled
         self.dataset = dataset
         self.sizes = [len(d) for d in dataset.datasets]
-        if repeat_thr > 0:
+        if num_labeled is not None and repeat_thr > 0:
             self.repeats = repeat_factors(dataset.datasets[0], repeat_thr)
         else:
             self.repeats = torch.ones(self.sizes[0], dtype=torch.float64)
@@ -115,6 +132,12 @@ class SemiSampler(Sampler):
 
     def _indices(self) -> Iterator[int]:
         """This rank's flat indices, block by block."""
+        if self.num_labeled is None:
+            both = torch.ones(sum(self.sizes), dtype=torch.float64)
+            stream = self._rounds(both, stream=0)
+            yield from itertools.islice(
+                stream, self.rank, None, self.world_size
+            )
         labeled = self._rounds(self.repeats, stream=0)
         unlabeled = self._rounds(
             torch.ones(self.sizes[1], dtype=torch.float64), stream=1

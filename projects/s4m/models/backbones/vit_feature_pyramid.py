@@ -22,6 +22,9 @@ from ..state_dicts import compare_state_dicts
 
 _PLAIN = ('timm.models.vision_transformer', 'timm.models.deit')
 
+_RESAMPLES = ('bilinear', 'nearest', 'conv')
+_FITS = ('pad', 'stretch')
+
 # Of a classifier or of pre-training; a backbone has no use for them.
 _DROPPED = ('head.', 'mask_token')
 
@@ -31,11 +34,13 @@ class ViTFeaturePyramid(BaseModule):
     """A timm vision transformer with outputs at several strides.
 
     `Guided Distillation <https://arxiv.org/abs/2308.02668>`_: the patch
-    tokens go back to their grid, are interpolated bilinearly to each stride,
-    and a 1x1 convolution a level makes the channels. Here the convolution
-    comes first: the two are linear and swap, and it is cheaper on the patch
-    grid. Position embeddings are interpolated to the input, which is padded
-    (with the mean pixel, after normalisation) to full patches.
+    tokens go back to their grid, are interpolated to each stride, and a 1x1
+    convolution for each level makes the channels. Here the convolution comes
+    first: it swaps with either interpolation and is cheaper on the patch
+    grid. Position embeddings are interpolated to the input. The paper says
+    bilinear interpolation and an input padded to full patches; the released
+    code takes the nearest token (``resample='nearest'``) of an input that is
+    stretched to full patches (``fit='stretch'``).
 
     `DPT <https://arxiv.org/abs/2103.13413>`_, as SSKD's student has it: each
     level has a block of its own (``out_indices``), and convolutions change
@@ -44,18 +49,23 @@ class ViTFeaturePyramid(BaseModule):
 
     Args:
         arch (str): Name of a timm vision transformer, such as
-            ``vit_base_patch14_dinov2`` or ``deit_base_patch16_224``.
-        out_channels (int | Sequence[int]): Of every level, or of each.
-        strides (Sequence[float]): Of the levels, in input pixels. With
+            ``vit_base_patch14_dinov2`` or ``deit_base_patch16_384``.
+        out_channels (int | Sequence[int]): Channels of every level, or of
+            each. Defaults to 256.
+        strides (Sequence[float]): Strides of the levels in input pixels. With
             ``conv`` a power of two times the patch: 3.5, 7, 14, 28.
         out_indices (Sequence[int], optional): Block of each level, counted
-            from 0; by default all have the last one.
-        resample (str): ``bilinear`` or ``conv``.
+            from 0; by default all levels take the last block.
+        resample (str): ``bilinear`` (default), ``nearest`` or ``conv``.
+        fit (str): How the input gets full patches: ``pad`` (default) adds
+            the mean pixel, which is 0 after normalisation, at the right and
+            at the bottom; ``stretch`` resizes the input bilinearly.
         vit_cfg (dict, optional): Arguments of timm's ``VisionTransformer``
             in place of those of ``arch``, such as ``depth`` or
             ``patch_size``.
         frozen (bool): Keep the transformer as it was loaded: eval mode, no
-            gradient, no graph. The 1x1 convolutions train.
+            gradient, no graph. The 1x1 convolutions train. Defaults to
+            False.
         with_cp (bool): Activation checkpointing of the blocks.
         drop_path_rate (float): Stochastic depth.
         init_cfg (dict, optional): ``dict(type='Pretrained', checkpoint=...)``
@@ -64,7 +74,9 @@ class ViTFeaturePyramid(BaseModule):
             ``.bin`` or ``.safetensors``.
 
     Raises:
-        ValueError: if timm has no such transformer, or a file does not fit.
+        ValueError: if timm has no such transformer, a file does not fit, or
+            ``resample`` or ``fit`` has another value or they do not go
+            together.
     """
 
     def __init__(
@@ -74,6 +86,7 @@ class ViTFeaturePyramid(BaseModule):
         strides: Sequence[float] = (4, 8, 16, 32),
         out_indices: Sequence[int] | None = None,
         resample: str = 'bilinear',
+        fit: str = 'pad',
         vit_cfg: dict | None = None,
         frozen: bool = False,
         with_cp: bool = False,
@@ -116,11 +129,21 @@ class ViTFeaturePyramid(BaseModule):
         self.convs = nn.ModuleList(
             nn.Conv2d(vit.embed_dim, channels, 1) for channels in out_channels
         )
-        if resample not in ('bilinear', 'conv'):
+        for name, value, choices in (
+            ('resample', resample, _RESAMPLES),
+            ('fit', fit, _FITS),
+        ):
+            if value not in choices:
+                raise ValueError(
+                    f'{name} must be one of {choices}, got {value!r}'
+                )
+        if resample == 'conv' and fit == 'stretch':
             raise ValueError(
-                f"resample must be 'bilinear' or 'conv', got {resample!r}"
+                "resample='conv' goes with fit='pad': its strides are powers "
+                'of two times the patch of the input itself'
             )
         self.resample = resample
+        self.fit = fit
         if resample == 'conv':
             self.resamplers = nn.ModuleList(
                 _resampler(channels, self.patch_size, stride)
@@ -169,12 +192,15 @@ class ViTFeaturePyramid(BaseModule):
             x (Tensor): (B, 3, H, W).
 
         Returns:
-            tuple[Tensor]: (B, C, ceil(H / s), ceil(W / s)) for each stride s,
-            the pixel (i + 0.5) * s at position i.
+            tuple[Tensor]: (B, C, ceil(H / s), ceil(W / s)) for each stride s.
+            :meth:`centres` says which pixel a position shows.
         """
         height, width = x.shape[-2:]
-        size = [self._padded(height), self._padded(width)]
-        x = F.pad(x, (0, size[1] - width, 0, size[0] - height))
+        size = self._full_patches(height), self._full_patches(width)
+        if self.fit == 'pad':
+            x = F.pad(x, (0, size[1] - width, 0, size[0] - height))
+        elif size != (height, width):
+            x = F.interpolate(x, size, mode='bilinear', align_corners=False)
         blocks = sorted(set(self.out_indices))
         with torch.no_grad() if self.frozen else nullcontext():
             tokens = self.vit.forward_intermediates(
@@ -184,30 +210,70 @@ class ViTFeaturePyramid(BaseModule):
         outs = []
         for level, stride in enumerate(self.strides):
             out = self.convs[level](by_block[self.out_indices[level]])
+            rows, cols = math.ceil(height / stride), math.ceil(width / stride)
             if self.resample == 'conv':
                 out = self.resamplers[level](out)
-            elif stride != self.patch_size:
-                # The scale, not the size, so that pixels stay where they are
-                # whatever was padded.
-                out = F.interpolate(
-                    out,
-                    scale_factor=self.patch_size / stride,
-                    mode='bilinear',
-                    align_corners=False,
-                    recompute_scale_factor=False,
-                )
-            rows, cols = math.ceil(height / stride), math.ceil(width / stride)
+            else:
+                out = self._interpolate(out, stride, (rows, cols))
             outs.append(out[:, :, :rows, :cols].contiguous())
         return tuple(outs)
 
-    def _padded(self, length: int) -> int:
+    def _interpolate(
+        self, x: Tensor, stride: float, size: tuple[int, int]
+    ) -> Tensor:
+        """Patch grid to a level of at least ``size`` positions."""
+        align = None if self.resample == 'nearest' else False
+        if self.fit == 'stretch':
+            # The grid covers the input, whatever the input's size.
+            return F.interpolate(
+                x, size, mode=self.resample, align_corners=align
+            )
+        if stride == self.patch_size:
+            return x
+        # The scale, not the size, so that pixels stay where they are
+        # whatever was padded.
+        return F.interpolate(
+            x,
+            scale_factor=self.patch_size / stride,
+            mode=self.resample,
+            align_corners=align,
+            recompute_scale_factor=False,
+        )
+
+    def centres(self, level: int, length: int) -> Tensor:
+        """Where the positions of a level lie in the input, along one axis.
+
+        Position i of stride s is centred at ``(i + 0.5) * s``. The 3x3
+        convolution of stride 2 from patches to ``s = 2 * patch`` is centred
+        on every second patch, so there it is ``(2 * i + 0.5) * patch``. With
+        ``stretch`` the n positions cover the length, ``(i + 0.5) * length /
+        n``.
+
+        Args:
+            level (int): Index of the level; may be negative.
+            length (int): Height or width of the input in pixels.
+
+        Returns:
+            Tensor: (n, ) fp32 pixels, n the level's height or width.
+        """
+        stride = self.strides[level]
+        index = torch.arange(math.ceil(length / stride))
+        if self.resample == 'conv':
+            return index * stride + min(stride, self.patch_size) / 2
+        if self.fit == 'stretch':
+            stride = length / len(index)
+        return (index + 0.5) * stride
+
+    def _full_patches(self, length: int) -> int:
         """Full patches that cover all positions of the coarsest level.
 
-        A strided convolution pads for itself: full patches are enough.
+        A strided convolution pads for itself, and a stretched grid covers
+        the input at any stride: there, full patches are enough.
         """
-        coarsest = 1 if self.resample == 'conv' else max(self.strides)
-        covered = math.ceil(length / coarsest) * coarsest
-        return math.ceil(covered / self.patch_size) * self.patch_size
+        if self.resample != 'conv' and self.fit == 'pad':
+            coarsest = max(self.strides)
+            length = math.ceil(length / coarsest) * coarsest
+        return math.ceil(length / self.patch_size) * self.patch_size
 
 
 def _resampler(channels: int, patch: int, stride: float) -> nn.Module:

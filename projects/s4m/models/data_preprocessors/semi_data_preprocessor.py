@@ -60,7 +60,8 @@ class SemiDataPreprocessor(DetDataPreprocessor):
             training (bool): Whether to keep pixels, branch by branch.
 
         Returns:
-            dict: ``inputs`` and ``data_samples`` in the same structure.
+            dict: ``inputs`` and ``data_samples`` in the same structure,
+            without the branches that no image of the batch has.
         """
         if not training:
             return super().forward(data, training)
@@ -68,6 +69,8 @@ class SemiDataPreprocessor(DetDataPreprocessor):
         for branch, images in data['inputs'].items():
             samples = data['data_samples'][branch]
             kept = [i for i, image in enumerate(images) if image is not None]
+            if not kept:
+                continue
             batch = super().forward(
                 dict(
                     inputs=[images[i] for i in kept],

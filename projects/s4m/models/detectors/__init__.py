@@ -24,6 +24,7 @@ from .semi_instance_segmentor import (
     SemiInstanceSegmentor,
     find_checkpoint,
     load_detector,
+    valid_sizes,
 )
 
 __all__ = [
@@ -45,4 +46,5 @@ __all__ = [
     'record_output',
     'sample_query_points',
     'valid_grid',
+    'valid_sizes',
 ]

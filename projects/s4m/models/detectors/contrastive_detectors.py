@@ -17,7 +17,7 @@ from mmdet.structures.mask import BitmapMasks
 from mmdet.utils import OptConfigType
 from torch import Tensor, nn
 
-from ..losses import PixelContrastiveLoss
+from ..losses import FeatureGrid, PixelContrastiveLoss
 from .distill_mask2former import record_output
 
 #: Losses of a pass, features, and the mask and class logits of K queries.
@@ -28,7 +28,10 @@ _NOWHERE = -1e4
 
 
 class ContrastiveDistillMixin:
-    """SSKD's objective for an MMDet detector: put it before it in the bases.
+    """Mixin that adds SSKD's objective to an MMDet detector.
+
+    List it before the detector: ``class X(ContrastiveDistillMixin,
+    Mask2Former)``.
 
     ``J = L_sup(D_l) + semi_weight * L_semi(D_u) + L_pxl(D_l u D_u)``: the
     detector's own losses on labelled images (branch ``sup``) and on images
@@ -44,13 +47,22 @@ class ContrastiveDistillMixin:
             leaves the term out.
         strong_augment (dict, optional): A ``StrongAugment``: makes the strong
             view. Goes with ``loss_contrast``.
-        sup_weight (float): Of the labelled images' losses.
-        semi_weight (float): lambda_semi. Images whose weight is 0 still take
-            part in the contrast, which reads no labels.
+        sup_weight (float): Weight of the labelled images' losses. Defaults
+            to 1.
+        semi_weight (float): lambda_semi, the weight of the pseudo-labelled
+            images' losses. Images whose weight is 0 still take part in the
+            contrast, which reads no labels. Defaults to 1.
+        joint (bool): Whether all images of a batch go through the detector
+            in one pass, with one normaliser of the losses, so that each
+            object counts the same, labelled or not; the losses then have
+            their plain names. Needed where a batch may lack a branch and
+            several processes train, and wants equal weights. False, the
+            default, is one pass and one normaliser for each branch.
 
     Raises:
-        ValueError: if a weight is negative, or one of ``loss_contrast`` and
-            ``strong_augment`` is given alone.
+        ValueError: if a weight is negative, ``joint`` comes with two
+            weights, or one of ``loss_contrast`` and ``strong_augment`` is
+            given alone.
     """
 
     def __init__(
@@ -60,6 +72,7 @@ class ContrastiveDistillMixin:
         strong_augment: OptConfigType = None,
         sup_weight: float = 1.0,
         semi_weight: float = 1.0,
+        joint: bool = False,
         **kwargs,
     ) -> None:
         super().__init__(*args, **kwargs)
@@ -67,6 +80,11 @@ class ContrastiveDistillMixin:
             raise ValueError(
                 'sup_weight and semi_weight must be >= 0, got '
                 f'{sup_weight} and {semi_weight}'
+            )
+        if joint and sup_weight != semi_weight:
+            raise ValueError(
+                'joint=True has one weight for all images, but sup_weight is '
+                f'{sup_weight} and semi_weight {semi_weight}: set joint=False'
             )
         if (loss_contrast is None) != (strong_augment is None):
             raise ValueError(
@@ -79,6 +97,7 @@ class ContrastiveDistillMixin:
             self.loss_contrast = MODELS.build(loss_contrast)
             self.strong_augment = MODELS.build(strong_augment)
         self.branch_weights = dict(sup=sup_weight, unsup=semi_weight)
+        self.joint = joint
 
     @abstractmethod
     def loss_with_features(
@@ -91,13 +110,30 @@ class ContrastiveDistillMixin:
             batch_data_samples (list[DetDataSample]): with instances.
 
         Returns:
-            tuple: losses, features (B, C, h, w) that cover the canvas, mask
-            logits (B, K, h', w') and class logits (B, K, C + 1).
+            tuple: losses, features (B, C, h, w), mask logits (B, K, h', w')
+            that cover the padded image, and class logits (B, K, C + 1).
         """
 
     @abstractmethod
     def encode_features(self, rgb: Tensor) -> Tensor:
         """The encoder's features (B, C, h, w) of (B, 3, H, W) pixels."""
+
+    def feature_grid(
+        self, features: Tensor, image_size: tuple[int, int]
+    ) -> FeatureGrid:
+        """Where the features lie in the padded image.
+
+        Args:
+            features (Tensor): (B, C, h, w), those of :meth:`encode_features`.
+            image_size (tuple[int, int]): (H, W) in pixels.
+
+        Returns:
+            FeatureGrid: of (h, w) equal cells that cover the image, unless a
+            detector knows better.
+        """
+        return FeatureGrid.covering(
+            tuple(features.shape[-2:]), image_size, features.device
+        )
 
     def loss(
         self,
@@ -112,55 +148,61 @@ class ContrastiveDistillMixin:
             multi_batch_data_samples (dict): the same branches.
 
         Returns:
-            dict[str, Tensor]: ``sup_*`` and ``unsup_*`` losses, and
-            ``loss_contrast``.
+            dict[str, Tensor]: ``sup_*`` and ``unsup_*`` losses, or, with
+            ``joint``, the detector's own, and ``loss_contrast``.
         """
+        branches = [b for b in self.branch_weights if b in multi_batch_inputs]
+        pixels = [multi_batch_inputs[b] for b in branches]
+        samples = [multi_batch_data_samples[b] for b in branches]
+        weights = [self.branch_weights[b] for b in branches]
+        prefixes = [f'{b}_' for b in branches]
+        # Whose instances are annotated, not predicted.
+        annotated = [
+            branch == 'sup'
+            for branch, group in zip(branches, samples, strict=True)
+            for _ in group
+        ]
+        if self.joint:
+            _check_one_size(pixels)
+            pixels = [torch.cat(pixels)]
+            samples = [[*itertools.chain(*samples)]]
+            weights, prefixes = weights[:1], ['']
         losses, passes = {}, []
-        for branch, weight in self.branch_weights.items():
-            if branch not in multi_batch_inputs:
-                continue
+        for rgb, group, weight, prefix in zip(
+            pixels, samples, weights, prefixes, strict=True
+        ):
             if weight == 0 and self.loss_contrast is None:
                 continue
-            rgb = multi_batch_inputs[branch]
-            samples = multi_batch_data_samples[branch]
-            own, *predictions = self.loss_with_features(rgb, samples)
+            own, *predictions = self.loss_with_features(rgb, group)
             losses.update(
-                rename_loss_dict(f'{branch}_', reweight_loss_dict(own, weight))
+                rename_loss_dict(prefix, reweight_loss_dict(own, weight))
             )
-            passes.append((branch, rgb, samples, *predictions))
+            passes.append((rgb, group, *predictions))
         if self.loss_contrast is not None:
-            losses['loss_contrast'] = self._contrast(passes)
+            losses['loss_contrast'] = self._contrast(passes, annotated)
         return losses
 
-    def _contrast(self, passes: Sequence[tuple]) -> Tensor:
+    def _contrast(
+        self, passes: Sequence[tuple], annotated: Sequence[bool]
+    ) -> Tensor:
         """L_pxl of all images of the step at once."""
-        branches, pixels, samples, weak, masks, classes = zip(
-            *passes, strict=True
-        )
-        canvas = tuple(pixels[0].shape[-2:])
-        if any(tuple(rgb.shape[-2:]) != canvas for rgb in pixels):
-            raise ValueError(
-                'Labelled and pseudo-labelled images have other sizes in a '
-                f'batch, {[tuple(rgb.shape[-2:]) for rgb in pixels]}: their '
-                'pixels are compared, so crop or pad them to one size, e.g. '
-                "data_preprocessor.batch_augments=[dict(type='BatchFixedSize"
-                "Pad', size=(height, width))]."
-            )
+        pixels, samples, weak, masks, classes = zip(*passes, strict=True)
+        _check_one_size(pixels)
         rgb = torch.cat(pixels)
+        samples = [*itertools.chain(*samples)]
         with torch.no_grad():
-            strong = self.encode_features(self.strong_augment(rgb))
-        grid = tuple(strong.shape[-2:])
+            sizes = [tuple(s.img_shape[:2]) for s in samples]
+            strong = self.encode_features(self.strong_augment(rgb, sizes))
+        grid = self.feature_grid(strong, tuple(rgb.shape[-2:]))
         gt_ids = None
         if self.loss_contrast.keep_statistics:
+            unknown = rgb.new_full(strong.shape[-2:], -1, dtype=torch.long)
             gt_ids = torch.stack(
                 [
-                    object_grid(
-                        sample.gt_instances.masks, canvas, grid, rgb.device
-                    )
-                    if branch == 'sup'
-                    else torch.full(grid, -1, device=rgb.device)
-                    for branch, group in zip(branches, samples, strict=True)
-                    for sample in group
+                    object_grid(sample.gt_instances.masks, grid)
+                    if known
+                    else unknown
+                    for sample, known in zip(samples, annotated, strict=True)
                 ]
             )
         num_queries = max(m.shape[1] for m in masks)
@@ -169,8 +211,21 @@ class ContrastiveDistillMixin:
             strong,
             torch.cat([_pad_queries(m, num_queries, _NOWHERE) for m in masks]),
             torch.cat([_pad_queries(c, num_queries, 0.0) for c in classes]),
-            valid_grid([*itertools.chain(*samples)], canvas, grid, rgb.device),
+            valid_grid(samples, grid),
             gt_ids,
+            grid,
+        )
+
+
+def _check_one_size(pixels: Sequence[Tensor]) -> None:
+    """Refuse branches whose padded images differ in size."""
+    sizes = [tuple(rgb.shape[-2:]) for rgb in pixels]
+    if len(set(sizes)) > 1:
+        raise ValueError(
+            'Labelled and pseudo-labelled images have other sizes in a '
+            f'batch, {sizes}: they are compared or are one batch, so crop or '
+            'pad them to one size, e.g. data_preprocessor.batch_augments='
+            "[dict(type='BatchFixedSizePad', size=(height, width))]."
         )
 
 
@@ -180,31 +235,22 @@ def _pad_queries(x: Tensor, num_queries: int, value: float) -> Tensor:
     return F.pad(x, (0, 0) * (x.dim() - 2) + (0, missing), value=value)
 
 
-def valid_grid(
-    batch_data_samples: SampleList,
-    canvas: tuple[int, int],
-    grid: tuple[int, int],
-    device: torch.device,
-) -> Tensor:
-    """Which positions of a feature grid show the image, not its padding.
+def valid_grid(batch_data_samples: SampleList, grid: FeatureGrid) -> Tensor:
+    """Which positions of a feature map show the image, not its padding.
 
     A position counts if its centre lies in the image.
 
     Args:
         batch_data_samples (list[DetDataSample]): with ``img_shape``.
-        canvas (tuple[int, int]): (H, W) in pixels that the grid covers.
-        grid (tuple[int, int]): (h, w).
-        device (torch.device): Of the result.
+        grid (FeatureGrid): Centres of the (h, w) positions.
 
     Returns:
         Tensor: (B, h, w) bool.
     """
     sizes = torch.tensor([s.img_shape[:2] for s in batch_data_samples])
-    sizes = sizes.to(device)
-    rows, cols = (
-        (torch.arange(n, device=device) + 0.5) * (length / n) < size[:, None]
-        for n, length, size in zip(grid, canvas, sizes.unbind(1), strict=True)
-    )
+    sizes = sizes.to(grid.rows.device)
+    rows = grid.rows < sizes[:, :1]
+    cols = grid.cols < sizes[:, 1:]
     return rows[:, :, None] & cols[:, None]
 
 
@@ -220,31 +266,27 @@ def canvas_masks(
     return F.pad(masks.bool(), (0, right, 0, below))
 
 
-def object_grid(
-    masks: BitmapMasks | Tensor,
-    canvas: tuple[int, int],
-    grid: tuple[int, int],
-    device: torch.device,
-) -> Tensor:
-    """The object at the centre of each position of a feature grid.
+def object_grid(masks: BitmapMasks | Tensor, grid: FeatureGrid) -> Tensor:
+    """The object at the centre of each position of a feature map.
 
     Args:
-        masks (BitmapMasks | Tensor): n masks of the canvas, or of its upper
-            left part.
-        canvas (tuple[int, int]): (H, W) in pixels that the grid covers.
-        grid (tuple[int, int]): (h, w).
-        device (torch.device): Of the result.
+        masks (BitmapMasks | Tensor): n masks of the padded image, or of its
+            upper left part.
+        grid (FeatureGrid): Centres of the (h, w) positions.
 
     Returns:
         Tensor: (h, w) int64, 0 the background, else 1 + the mask's index.
     """
-    if len(masks) == 0:
-        return torch.zeros(grid, dtype=torch.long, device=device)
-    masks = canvas_masks(masks, canvas, device)
     rows, cols = (
-        ((torch.arange(n, device=device) + 0.5) * (length / n)).long()
-        for n, length in zip(grid, canvas, strict=True)
+        # A cell may reach beyond the padded image.
+        centre.long().clamp(max=length - 1)
+        for centre, length in zip(
+            (grid.rows, grid.cols), grid.image_size, strict=True
+        )
     )
+    if len(masks) == 0:
+        return rows.new_zeros(len(rows), len(cols))
+    masks = canvas_masks(masks, grid.image_size, rows.device)
     seen = masks[:, rows][:, :, cols]
     return torch.where(seen.any(0), 1 + seen.int().argmax(0), 0)
 
@@ -285,3 +327,24 @@ class ContrastiveMask2Former(ContrastiveDistillMixin, Mask2Former):
         """The backbone's chosen level."""
         outs = self.backbone(self.data_preprocessor.normalize(rgb))
         return outs[self.feature_level]
+
+    def feature_grid(
+        self, features: Tensor, image_size: tuple[int, int]
+    ) -> FeatureGrid:
+        """See :class:`ContrastiveDistillMixin`.
+
+        A backbone that says where its levels' positions lie is asked
+        (``centres``, as ``ViTFeaturePyramid``): a stride-28 level of an image
+        of 518 pixels has 19 rows, 28 pixels apart, not 518 / 19. Of others
+        the padded image has to be a multiple of the stride, as MMDet's
+        ``pad_size_divisor`` makes it.
+        """
+        if not hasattr(self.backbone, 'centres'):
+            return super().feature_grid(features, image_size)
+        rows, cols = (
+            self.backbone.centres(self.feature_level, length).to(
+                features.device
+            )
+            for length in image_size
+        )
+        return FeatureGrid(rows, cols, image_size)

@@ -12,6 +12,7 @@ from mmdet.models.detectors import BaseDetector
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample, SampleList
 from mmdet.utils import ConfigType, InstanceList, OptConfigType
+from mmengine.model import stack_batch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
@@ -51,20 +52,28 @@ class PromptedDetector(ContrastiveDistillMixin, BaseDetector):
             prompt of a detector that reads one.
         classes_per_prompt (int, optional): In training, the text has the
             classes of the batch's objects and random others, this many in
-            all: a text encoder reads 256 tokens. For evaluation MMDet has
+            all: a text encoder reads 256 tokens. Of more classes than that a
+            random part is asked for, and objects of the others are no
+            targets of the detector in this step. None, the default, asks for
+            all classes. For evaluation MMDet has
             ``detector.test_cfg.chunked_size``.
         loss_mask (dict, optional): Of (N, h * w) mask logits.
         loss_dice (dict, optional): The same.
         data_preprocessor (dict): A ``SemiDataPreprocessor``.
         test_cfg (dict, optional): ``score_thr`` (0) and ``max_per_image``
-            (100) of the boxes that become prompts.
+            (100) of the boxes that become prompts, and ``detector_scale``
+            (None), the long and the short side in pixels that the detector
+            sees an image at: the image is resized by the ratio that brings
+            the original image to this scale, as MMDet's ``Resize`` with
+            ``keep_ratio``. The segmenter sees the image as it comes.
         init_cfg (dict, optional): Initialization config.
         **kwargs: Those of :class:`ContrastiveDistillMixin`.
 
     Raises:
-        ValueError: if a text prompt is needed and there are no classes, a
-            trainable segmenter has no mask losses, or ``loss_contrast`` is
-            given with a frozen one.
+        ValueError: if a text prompt is needed and there are no classes or
+            too many for the text encoder, ``classes_per_prompt`` is given
+            for a detector without a text, a trainable segmenter has no mask
+            losses, or ``loss_contrast`` is given with a frozen one.
         FileNotFoundError: if the folder of the text encoder is missing.
     """
 
@@ -99,8 +108,14 @@ class PromptedDetector(ContrastiveDistillMixin, BaseDetector):
             raise ValueError(
                 f'classes_per_prompt must be >= 1, got {classes_per_prompt}'
             )
+        if classes_per_prompt is not None and not self.reads_text:
+            raise ValueError(
+                f'classes_per_prompt is {classes_per_prompt}, but a '
+                f'{type(self.detector).__name__} reads no text'
+            )
         self.classes_per_prompt = classes_per_prompt
         if self.reads_text:
+            self._check_text_length()
             self.detector.language_model.requires_grad_(False)
             self.detector.decoder.ref_point_head.register_forward_pre_hook(
                 _narrow_encoding
@@ -121,9 +136,11 @@ class PromptedDetector(ContrastiveDistillMixin, BaseDetector):
             None if cfg is None else MODELS.build(cfg)
             for cfg in (loss_mask, loss_dice)
         )
-        cfg = dict(score_thr=0.0, max_per_image=100) | dict(test_cfg or {})
+        cfg = dict(score_thr=0.0, max_per_image=100, detector_scale=None)
+        cfg |= dict(test_cfg or {})
         self.score_thr = cfg['score_thr']
         self.max_per_image = cfg['max_per_image']
+        self.detector_scale = cfg['detector_scale']
         self.train(self.training)
 
     def train(self, mode: bool = True) -> PromptedDetector:
@@ -159,7 +176,7 @@ class PromptedDetector(ContrastiveDistillMixin, BaseDetector):
             ``bboxes`` (n, 4), ``scores`` and ``labels`` (n, ), ``masks``
             (n, H, W) bool, best score first.
         """
-        results = self._boxes(batch_inputs, batch_data_samples)
+        results = self._boxes_at_scale(batch_inputs, batch_data_samples)
         masks = self._masks(
             self._encode(to_rgb(self.data_preprocessor, batch_inputs)), results
         )
@@ -214,6 +231,43 @@ class PromptedDetector(ContrastiveDistillMixin, BaseDetector):
             )
         return results
 
+    def _boxes_at_scale(
+        self, inputs: Tensor, samples: SampleList
+    ) -> InstanceList:
+        """Boxes that the detector finds at its own test size."""
+        if self.detector_scale is None:
+            return self._boxes(inputs, samples)
+        images, views, factors = [], [], []
+        for image, sample in zip(inputs, samples, strict=True):
+            height, width = sample.img_shape[:2]
+            size, factor = _rescaled(
+                (height, width), sample.ori_shape[:2], self.detector_scale
+            )
+            image = F.interpolate(
+                image[None, :, :height, :width],
+                size,
+                mode='bilinear',
+                align_corners=False,
+                antialias=True,
+            )
+            images.append(image[0])
+            views.append(dict(sample.metainfo, img_shape=size))
+            factors.append(inputs.new_tensor(factor).repeat(2))
+        # Padded with 0, which is the mean pixel of normalised ones.
+        batch = stack_batch(images)
+        padded = tuple(batch.shape[-2:])
+        views = [
+            DetDataSample(
+                metainfo=view
+                | dict(batch_input_shape=padded, pad_shape=padded)
+            )
+            for view in views
+        ]
+        results = self._boxes(batch, views)
+        for item, factor in zip(results, factors, strict=True):
+            item.bboxes = item.bboxes / factor
+        return results
+
     def _encode(self, rgb: Tensor) -> SegmenterEmbeddings:
         self.build_segmenter()
         return self.segmenter.encode(rgb)
@@ -259,28 +313,67 @@ class PromptedDetector(ContrastiveDistillMixin, BaseDetector):
 
     def _box_targets(self, samples: SampleList) -> SampleList:
         """Boxes and labels, and the text whose entries the labels count."""
-        labels = [s.gt_instances.labels for s in samples]
+        instances = [
+            InstanceData(
+                bboxes=s.gt_instances.bboxes, labels=s.gt_instances.labels
+            )
+            for s in samples
+        ]
         classes = self.classes
-        if self.reads_text and self.classes_per_prompt is not None:
+        if self.classes_per_prompt is not None:
             chosen = _choose(
-                torch.cat(labels), len(classes), self.classes_per_prompt
+                torch.cat([item.labels for item in instances]),
+                len(classes),
+                self.classes_per_prompt,
             )
             place = torch.full((len(classes),), -1, device=chosen.device)
             place[chosen] = torch.arange(len(chosen), device=chosen.device)
-            labels = [place[own] for own in labels]
+            # What the text does not ask for is no target.
+            instances = [item[place[item.labels] >= 0] for item in instances]
+            for item in instances:
+                item.labels = place[item.labels]
             classes = tuple(classes[i] for i in chosen.tolist())
         return [
             DetDataSample(
                 metainfo=self._with_text(sample.metainfo, classes),
-                gt_instances=InstanceData(
-                    bboxes=sample.gt_instances.bboxes, labels=own
-                ),
+                gt_instances=item,
                 ignored_instances=InstanceData(
                     bboxes=sample.ignored_instances.bboxes
                 ),
             )
-            for sample, own in zip(samples, labels, strict=True)
+            for sample, item in zip(samples, instances, strict=True)
         ]
+
+    def _check_text_length(self) -> None:
+        """Refuse a text whose end the text encoder would cut off.
+
+        MMDet cuts it silently: the classes behind are never learnt or found.
+        """
+        encoder = self.detector.language_model
+        counts = [
+            len(encoder.tokenizer.tokenize(f'{name}. '))
+            for name in self.classes
+        ]
+        limit = encoder.max_tokens - 2  # that begin and end a text
+        longest = sorted(counts, reverse=True)[: self.classes_per_prompt]
+        if sum(longest) > limit:
+            raise ValueError(
+                f'The names of {len(longest)} classes are up to '
+                f'{sum(longest)} tokens, the text encoder reads {limit}: set '
+                'model.classes_per_prompt to fewer.'
+            )
+        test_cfg = getattr(self.detector, 'test_cfg', None) or {}
+        size = test_cfg.get('chunked_size', -1)
+        size = size if size > 0 else len(counts)
+        chunks = [
+            sum(counts[i : i + size]) for i in range(0, len(counts), size)
+        ]
+        if max(chunks) > limit:
+            raise ValueError(
+                f'The names of {size} classes are up to {max(chunks)} tokens, '
+                f'the text encoder reads {limit}: set '
+                'model.detector.test_cfg.chunked_size to fewer.'
+            )
 
     def _with_text(self, metainfo: dict, classes) -> dict:
         if not self.reads_text:
@@ -341,8 +434,36 @@ class PromptedDetector(ContrastiveDistillMixin, BaseDetector):
         return all_masks, probs.clamp(min=1e-6).log()
 
 
+def _rescaled(
+    shape: tuple[int, int],
+    ori_shape: tuple[int, int],
+    scale: tuple[int, int],
+) -> tuple[tuple[int, int], tuple[float, float]]:
+    """Size of a view where its original has a scale.
+
+    Args:
+        shape (tuple[int, int]): (H, W) of the view.
+        ori_shape (tuple[int, int]): (H, W) of the original image.
+        scale (tuple[int, int]): The longest and the shortest side that the
+            original may have, in any order.
+
+    Returns:
+        tuple: (H, W) and the ratios (x, y) to the view.
+    """
+    ratio = min(
+        max(scale) / max(ori_shape),
+        min(scale) / min(ori_shape),
+    )
+    # Rounded as mmcv does.
+    height, width = (int(side * ratio + 0.5) for side in shape)
+    return (height, width), (width / shape[1], height / shape[0])
+
+
 def _choose(labels: Tensor, num_classes: int, limit: int) -> Tensor:
-    """Classes of the objects, filled up with random others, in order."""
+    """Classes of the objects, filled up with random others, in order.
+
+    Where the objects have more classes than ``limit``, random ones of them.
+    """
     keys = torch.rand(num_classes, device=labels.device)
     keys[labels] += 1
     return keys.topk(min(limit, num_classes)).indices.sort().values

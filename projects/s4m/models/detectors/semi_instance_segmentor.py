@@ -144,11 +144,13 @@ class SemiInstanceSegmentor(SemiBaseDetector):
             images, instances = self.copy_paste(images, instances)
             pasted = sum(item.pasted.sum() for item in instances)
             losses['num_pasted'] = pasted / len(instances)
-        if self.strong_augment is not None:
-            images = self.strong_augment(images)
-
         size = tuple(images.shape[-2:])
         student_samples = samples['unsup_student']
+        if self.strong_augment is not None:
+            images = self.strong_augment(
+                images, valid_sizes(student_samples, instances, size)
+            )
+
         for sample, item in zip(student_samples, instances, strict=True):
             if self.takes_mask_tensors:
                 sample.gt_instances = InstanceData(
@@ -230,6 +232,39 @@ def _build(cfg: OptConfigType) -> nn.Module | None:
 
 def _mean_count(instances: InstanceList, like: Tensor) -> Tensor:
     return like.new_tensor(sum(len(i) for i in instances) / len(instances))
+
+
+def valid_sizes(
+    batch_data_samples: SampleList,
+    instances: InstanceList,
+    image_size: tuple[int, int],
+) -> list[tuple[int, int]]:
+    """Sizes of images in their padding, with what was pasted there.
+
+    Args:
+        batch_data_samples (list[DetDataSample]): with ``img_shape``.
+        instances (list[InstanceData]): after copy-paste with ``pasted`` (n, )
+            bool and ``masks`` (n, H, W); an instance that lies in the padding
+            belongs to the image.
+        image_size (tuple[int, int]): (H, W) of the padded images.
+
+    Returns:
+        list[tuple[int, int]]: (h, w) of each image.
+    """
+    sizes = []
+    for sample, item in zip(batch_data_samples, instances, strict=True):
+        size = tuple(sample.img_shape[:2])
+        if size != image_size and 'pasted' in item:
+            seen = item.masks[item.pasted].any(0)
+            # One past the last row and column, 0 where nothing was pasted.
+            ends = [
+                (axis * torch.arange(1, 1 + len(axis), device=axis.device))
+                for axis in (seen.any(1), seen.any(0))
+            ]
+            height, width = torch.stack([end.max() for end in ends]).tolist()
+            size = max(size[0], height), max(size[1], width)
+        sizes.append(size)
+    return sizes
 
 
 def detector_targets(

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from .pixel_contrastive_loss import (
+    FeatureGrid,
     PixelContrastiveLoss,
     draw_negatives,
     pixel_descriptors,
@@ -10,6 +11,7 @@ from .structural_distillation_loss import (
 )
 
 __all__ = [
+    'FeatureGrid',
     'PixelContrastiveLoss',
     'StructuralDistillationLoss',
     'draw_negatives',

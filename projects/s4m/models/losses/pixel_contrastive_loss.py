@@ -43,11 +43,70 @@ class PixelDescriptors:
         return ids.masked_fill(background, self.queries.shape[-1])
 
 
+@dataclass
+class FeatureGrid:
+    """Where the (h, w) positions of a feature map lie in a padded image.
+
+    Attributes:
+        rows (Tensor): (h, ) fp32 y coordinates of the centres in pixels; the
+            first pixel spans 0 to 1.
+        cols (Tensor): (w, ) fp32 x coordinates of the centres.
+        image_size (tuple[int, int]): (H, W) of the padded image.
+    """
+
+    rows: Tensor
+    cols: Tensor
+    image_size: tuple[int, int]
+
+    @classmethod
+    def covering(
+        cls,
+        grid_size: tuple[int, int],
+        image_size: tuple[int, int],
+        device: torch.device | str = 'cpu',
+    ) -> FeatureGrid:
+        """The grid of (h, w) equal cells that cover the padded image."""
+        rows, cols = (
+            (torch.arange(n, device=device) + 0.5) * (length / n)
+            for n, length in zip(grid_size, image_size, strict=True)
+        )
+        return cls(rows, cols, tuple(image_size))
+
+    def sample(self, maps: Tensor) -> Tensor:
+        """Bilinear values of maps that cover the padded image.
+
+        Where the grid has equal cells that cover the image, this is
+        ``F.interpolate(maps, (h, w), mode='bilinear')``. Beyond the border
+        the nearest value counts.
+
+        Args:
+            maps (Tensor): (B, K, H', W').
+
+        Returns:
+            Tensor: (B, K, h, w) fp32.
+        """
+        rows, cols = (
+            2 * centre.float() / length - 1
+            for centre, length in zip(
+                (self.rows, self.cols), self.image_size, strict=True
+            )
+        )
+        y, x = torch.meshgrid(rows, cols, indexing='ij')
+        points = torch.stack([x, y], -1).to(maps.device)
+        return F.grid_sample(
+            maps.float(),
+            points.expand(len(maps), -1, -1, -1),
+            mode='bilinear',
+            padding_mode='border',
+            align_corners=False,
+        )
+
+
 @torch.no_grad()
 def pixel_descriptors(
     mask_logits: Tensor,
     cls_logits: Tensor,
-    grid_size: tuple[int, int],
+    grid: FeatureGrid,
     mask_temperature: float = 0.5,
 ) -> PixelDescriptors:
     """Fuse mask and class scores on a feature grid.
@@ -56,14 +115,14 @@ def pixel_descriptors(
     logits)``, ``F_c[p, c] = sum_k P_m[k, p] P_c[k, c]``.
 
     Args:
-        mask_logits (Tensor): (B, K, H, W), resized bilinearly to the grid.
+        mask_logits (Tensor): (B, K, H', W') logits that cover the padded
+            image, sampled bilinearly at the grid's centres.
         cls_logits (Tensor): (B, K, C + 1).
-        grid_size (tuple[int, int]): (h, w), N = h * w.
-        mask_temperature (float): Of the softmax over the queries.
+        grid (FeatureGrid): Centres of the (h, w) positions, N = h * w.
+        mask_temperature (float): Temperature of the softmax over the
+            queries. Defaults to 0.5.
     """
-    masks = F.interpolate(
-        mask_logits.float(), grid_size, mode='bilinear', align_corners=False
-    )
+    masks = grid.sample(mask_logits)
     queries = (masks.flatten(2) / mask_temperature).softmax(1).transpose(1, 2)
     with torch.autocast(queries.device.type, enabled=False):
         classes = queries @ cls_logits.float().softmax(-1)
@@ -110,9 +169,11 @@ class PixelContrastiveLoss(nn.Module):
     and ``cross_image``) have a loss of 0. Pixels of the padding take no part.
 
     Args:
-        in_channels (int): Of the feature map.
-        hidden_channels (int): Of the projection head's two hidden layers.
-        out_channels (int): Of z.
+        in_channels (int): Channels of the feature map.
+        hidden_channels (int): Width of the projection head's two hidden
+            layers, which have no biases, as in the authors' research code.
+            Defaults to 128.
+        out_channels (int): Dimension of the embedding z. Defaults to 128.
         sampling (str): ``fusion``, ``mask`` (P_m alone), ``class`` (F_c
             alone) or ``uniform``.
         num_negatives (int): R; an anchor with fewer candidates uses those.
@@ -120,9 +181,11 @@ class PixelContrastiveLoss(nn.Module):
             images: ``cross_image``.
         negative_view (str): View that negatives are taken from.
         temperature (float | tuple[float, float]): T, or its first and last
-            value of a linear schedule. The schedule's position is a buffer,
-            so that a resumed run goes on with it.
-        schedule_iters (int): Iterations of the schedule.
+            value of a linear schedule, 0.3 and 0.07 in the authors' research
+            code. The schedule's position is a buffer, so that a resumed run
+            goes on with it. Defaults to a constant 0.2.
+        schedule_iters (int, optional): Iterations of the schedule; goes with
+            a pair of temperatures.
         mask_temperature (float): Of P_m's softmax.
         anchors_per_image (int, optional): Random pixels that are anchors; by
             default all are.
@@ -192,11 +255,11 @@ class PixelContrastiveLoss(nn.Module):
         self.chunk_size = chunk_size
         self.loss_weight = loss_weight
         self.projector = nn.Sequential(
-            nn.Linear(in_channels, hidden_channels),
+            nn.Linear(in_channels, hidden_channels, bias=False),
             nn.ReLU(inplace=True),
-            nn.Linear(hidden_channels, hidden_channels),
+            nn.Linear(hidden_channels, hidden_channels, bias=False),
             nn.ReLU(inplace=True),
-            nn.Linear(hidden_channels, out_channels),
+            nn.Linear(hidden_channels, out_channels, bias=False),
         )
         if schedule_iters is not None:
             self.register_buffer('iteration', torch.zeros((), dtype=torch.int))
@@ -222,6 +285,7 @@ class PixelContrastiveLoss(nn.Module):
         cls_logits: Tensor,
         valid: Tensor | None = None,
         gt_ids: Tensor | None = None,
+        grid: FeatureGrid | None = None,
     ) -> Tensor:
         """Loss of a batch, in fp32 whatever the autocast.
 
@@ -229,22 +293,29 @@ class PixelContrastiveLoss(nn.Module):
             weak (Tensor): (B, C, h, w) features of the weak view.
             strong (Tensor): (B, C, h, w) of the strong one: the same pixels
                 in other colours. No gradient goes into them.
-            mask_logits (Tensor): (B, K, H, W) predictions on the weak view,
-                over the same area as the features. Used without gradient.
+            mask_logits (Tensor): (B, K, H', W') predictions on the weak view
+                that cover the padded image. Used without gradient.
             cls_logits (Tensor): (B, K, C + 1), "no object" last.
             valid (Tensor, optional): (B, h, w) bool, false on padding.
             gt_ids (Tensor, optional): (B, h, w) int64, the object of each
                 pixel, 0 the background, -1 unknown. For the statistics.
+            grid (FeatureGrid, optional): Where the positions of the features
+                lie in the padded image; by default (h, w) equal cells cover
+                it.
 
         Returns:
             Tensor: a scalar.
         """
-        grid = tuple(weak.shape[-2:])
+        size = tuple(weak.shape[-2:])
+        if grid is None:
+            grid = FeatureGrid.covering(
+                size, tuple(mask_logits.shape[-2:]), weak.device
+            )
         descriptors = pixel_descriptors(
             mask_logits, cls_logits, grid, self.mask_temperature
         )
         if valid is None:
-            valid = weak.new_ones((len(weak), *grid), dtype=torch.bool)
+            valid = weak.new_ones((len(weak), *size), dtype=torch.bool)
         valid = valid.flatten(1)
         with torch.autocast(weak.device.type, enabled=False):
             z_weak, z_strong = (

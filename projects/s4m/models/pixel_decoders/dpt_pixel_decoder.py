@@ -6,55 +6,78 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch.nn.functional as F
+from mmcv.cnn import build_norm_layer
 from mmdet.registry import MODELS
+from mmdet.utils import OptConfigType
 from mmengine.model import BaseModule, caffe2_xavier_init
 from torch import Tensor, nn
+
+
+def _upsample(x: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(x, size, mode='bilinear', align_corners=False)
 
 
 class ResidualConvUnit(nn.Module):
     """Two pre-activated 3x3 convolutions and a short cut.
 
     Args:
-        channels (int): Of input and output.
+        channels (int): Number of input and output channels.
+        norm_cfg (dict, optional): Normalisation after each convolution, which
+            then has no bias. None, the default, normalises nothing.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, norm_cfg: OptConfigType = None) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv1, self.norm1 = _conv_and_norm(channels, norm_cfg)
+        self.conv2, self.norm2 = _conv_and_norm(channels, norm_cfg)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, h, w) to the same shape."""
-        return x + self.conv2(F.relu(self.conv1(F.relu(x))))
+        y = self.norm1(self.conv1(F.relu(x)))
+        return x + self.norm2(self.conv2(F.relu(y)))
+
+
+def _conv_and_norm(
+    channels: int, norm_cfg: OptConfigType
+) -> tuple[nn.Conv2d, nn.Module]:
+    if norm_cfg is None:
+        return nn.Conv2d(channels, channels, 3, padding=1), nn.Identity()
+    conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+    return conv, build_norm_layer(norm_cfg, channels)[1]
 
 
 class FusionBlock(nn.Module):
     """RefineNet's fusion of a level with the coarser ones.
 
-    DPT up-samples at the end of a block, before its 1x1 convolution; here
-    the next block does, which is the same, since the two are linear and swap:
-    so each block has an output at its own resolution.
+    DPT up-samples at the end of a block, before the block's 1x1 convolution.
+    Both are linear and swap, so the convolution runs here at the level's own
+    resolution and the decoder up-samples its output.
 
     Args:
-        channels (int): Of all maps.
+        channels (int): Number of channels of all maps.
+        norm_cfg (dict, optional): Normalisation of the residual units.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, norm_cfg: OptConfigType = None) -> None:
         super().__init__()
-        self.lateral = ResidualConvUnit(channels)
-        self.refine = ResidualConvUnit(channels)
+        self.lateral = ResidualConvUnit(channels, norm_cfg)
+        self.refine = ResidualConvUnit(channels, norm_cfg)
         self.project = nn.Conv2d(channels, channels, 1)
 
     def forward(self, x: Tensor, coarser: Tensor | None) -> Tensor:
-        """Fuse (B, C, h, w) with (B, C, h', w'), which is up-sampled.
+        """Fuse (B, C, h, w) with the coarser levels.
 
-        The coarsest level has nothing to fuse with.
+        Args:
+            x (Tensor): (B, C, h, w) map of the level.
+            coarser (Tensor, optional): Map of the same shape, up-sampled from
+                the next coarser block; None for the coarsest level.
+
+        Returns:
+            Tensor: (B, C, h, w).
         """
         x = self.lateral(x)
         if coarser is not None:
-            x = x + F.interpolate(
-                coarser, x.shape[-2:], mode='bilinear', align_corners=False
-            )
+            x = x + coarser
         return self.project(self.refine(x))
 
 
@@ -68,10 +91,21 @@ class DPTPixelDecoder(BaseModule):
     place of MMDet's ``MSDeformAttnPixelDecoder`` with any backbone.
 
     Args:
-        in_channels (Sequence[int]): Of the levels, from fine to coarse.
-        feat_channels (int): F, of all maps inside and of the memory.
-        out_channels (int): Of the mask features.
-        num_outs (int): Memory levels, from the coarsest on.
+        in_channels (Sequence[int]): Channels of the levels, from fine to
+            coarse.
+        feat_channels (int): F, the channels of all maps inside and of the
+            memory levels. Defaults to 256.
+        out_channels (int): Channels of the mask features. Defaults to 256.
+        num_outs (int): Number of memory levels, from the coarsest on.
+            Defaults to 3.
+        upsample (bool): Whether each block's output is up-sampled to twice
+            its level's resolution, as in DPT. Levels at strides 3.5, 7, 14,
+            28 then give memory levels at strides 14, 7, 3.5 and mask features
+            at 1.75; this is the layout of the authors' research code. False,
+            the default, keeps the levels' own strides: 28, 14, 7 and 3.5.
+        norm_cfg (dict, optional): Normalisation of the residual units in the
+            fusion blocks; batch normalisation in the authors' research code.
+            None, the default, normalises nothing.
         encoder (dict, optional): MMDet's ``Mask2FormerHead`` asks each pixel
             decoder's config for ``encoder.layer_cfg.self_attn_cfg.
             num_levels``: what it says has to be ``num_outs``.
@@ -88,6 +122,8 @@ class DPTPixelDecoder(BaseModule):
         feat_channels: int = 256,
         out_channels: int = 256,
         num_outs: int = 3,
+        upsample: bool = False,
+        norm_cfg: OptConfigType = None,
         encoder: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -106,12 +142,13 @@ class DPTPixelDecoder(BaseModule):
                     'memory levels (encoder...num_levels)'
                 )
         self.num_outs = num_outs
+        self.upsample = upsample
         self.laterals = nn.ModuleList(
             nn.Conv2d(channels, feat_channels, 3, padding=1, bias=False)
             for channels in in_channels
         )
         self.fusions = nn.ModuleList(
-            FusionBlock(feat_channels) for _ in in_channels
+            FusionBlock(feat_channels, norm_cfg) for _ in in_channels
         )
         self.mask_feature = nn.Conv2d(feat_channels, out_channels, 1)
 
@@ -128,16 +165,22 @@ class DPTPixelDecoder(BaseModule):
             feats (Sequence[Tensor]): (B, C_i, h_i, w_i) from fine to coarse.
 
         Returns:
-            tuple: (B, C, h_0, w_0) mask features, and ``num_outs`` memory
-            levels (B, F, h_i, w_i) from low to high resolution.
+            tuple: (B, C, h, w) mask features, and ``num_outs`` memory levels
+            (B, F, h, w) from low to high resolution. Their sizes are those
+            of the pyramid's levels; with ``upsample`` a memory level has the
+            size of the next finer level, and the mask features have twice
+            the size of the finest one.
         """
-        out, outs = None, []
-        for lateral, fusion, feat in zip(
-            reversed(self.laterals),
-            reversed(self.fusions),
-            reversed(feats),
-            strict=True,
-        ):
-            out = fusion(lateral(feat), out)
-            outs.append(out)
-        return self.mask_feature(out), outs[: self.num_outs]
+        out, above, outs = None, None, []
+        for level in reversed(range(len(feats))):
+            x = self.laterals[level](feats[level])
+            out = self.fusions[level](x, above)
+            if level:
+                above = _upsample(out, feats[level - 1].shape[-2:])
+                outs.append(above if self.upsample else out)
+        mask_features = self.mask_feature(out)
+        if self.upsample:
+            height, width = mask_features.shape[-2:]
+            # The 1x1 convolution and the interpolation swap.
+            mask_features = _upsample(mask_features, (2 * height, 2 * width))
+        return mask_features, outs[: self.num_outs]

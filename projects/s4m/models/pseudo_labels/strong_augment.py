@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F
 
 #: Probability, share of the area and aspect ratio of each erasing.
 _CUTOUT = (
@@ -16,14 +19,41 @@ _CUTOUT = (
 )
 
 
+class _GaussianBlur(nn.Module):
+    """torchvision's, with a kernel that fits into images of a few pixels.
+
+    The border is reflected, so half of the kernel has to be shorter than the
+    image; torchvision raises an error for smaller ones.
+
+    Args:
+        kernel_size (int): Side of the kernel in pixels.
+        sigma (tuple[float, float]): Range of the standard deviation.
+    """
+
+    def __init__(self, kernel_size: int, sigma: tuple[float, float]) -> None:
+        super().__init__()
+        self.kernel_size = kernel_size
+        self.sigma = sigma
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Blur (3, H, W)."""
+        height, width = image.shape[-2:]
+        kernel = [
+            min(self.kernel_size, 2 * side - 1) for side in (width, height)
+        ]
+        sigma = torch.empty(1).uniform_(*self.sigma).item()
+        return F.gaussian_blur(image, kernel, [sigma, sigma])
+
+
 @MODELS.register_module()
 class StrongAugment(nn.Module):
     """Colour jitter, grayscale and blur on the device, per image.
 
     `Guided Distillation <https://arxiv.org/abs/2308.02668>`_ and S4M: no
     geometry, no erasing. torchvision's transforms draw the parameters of each
-    image independently. With ``cutout`` three random rectangles are filled
-    with noise after that, which the paper found to hurt (Figure 6).
+    image independently; padding takes no part. With ``cutout`` three random
+    rectangles are filled with noise after that, which the paper found to hurt
+    (Figure 6).
 
     Args:
         brightness, contrast, saturation, hue (float): ColorJitter's.
@@ -57,7 +87,7 @@ class StrongAugment(nn.Module):
         jitter = v2.ColorJitter(brightness, contrast, saturation, hue)
         # Three standard deviations to each side.
         kernel = 2 * round(3 * blur_sigma[1]) + 1
-        blur = v2.GaussianBlur(kernel, tuple(blur_sigma))
+        blur = _GaussianBlur(kernel, tuple(blur_sigma))
         steps = [
             v2.RandomApply([jitter], jitter_prob),
             v2.RandomGrayscale(gray_prob),
@@ -72,10 +102,29 @@ class StrongAugment(nn.Module):
         self.transform = v2.Compose(steps)
 
     @torch.no_grad()
-    def forward(self, rgb: Tensor) -> Tensor:
-        """Augment (B, 3, H, W) RGB in 0..255, returned as new pixels."""
-        images = rgb.clamp(0, 255) / 255
-        images = torch.stack([self.transform(image) for image in images])
-        if self.cutout:  # noise leaves the range
-            images = images.clamp(0, 1)
-        return images * 255
+    def forward(
+        self, rgb: Tensor, sizes: Sequence[tuple[int, int]] | None = None
+    ) -> Tensor:
+        """Augment images without their padding.
+
+        Args:
+            rgb (Tensor): (B, 3, H, W) RGB in 0..255.
+            sizes (Sequence[tuple[int, int]], optional): (h, w) of each image
+                in its upper left corner. What lies beyond is padding: it
+                stays as it is and does not enter the image, neither by the
+                blur nor by the mean grey of the contrast. None, the default,
+                is images without padding.
+
+        Returns:
+            Tensor: (B, 3, H, W) new pixels.
+        """
+        if sizes is None:
+            sizes = [rgb.shape[-2:]] * len(rgb)
+        out = rgb.clone()
+        for image, (height, width) in zip(out, sizes, strict=True):
+            image = image[:, :height, :width]
+            pixels = self.transform(image.clamp(0, 255) / 255)
+            if self.cutout:  # noise leaves the range
+                pixels = pixels.clamp(0, 1)
+            image.copy_(pixels * 255)
+        return out
