@@ -75,7 +75,6 @@ _MASK2FORMER = dict(
     loss_importance_sample_ratio=0.75,
     max_per_image=100,
 )
-_SSKD = ('sskd/*', 'ablation/sskd_*')
 #: Rows with a Mask2Former-R50.
 _R50 = (
     'supervised/supervised_cityscapes_*',
@@ -102,6 +101,16 @@ SHAPES_STUDENT = (
     'strategies/*shapes_*',
     *('ablation/arp_*', 'ablation/pr_*', 'ablation/s4m_*', 'ablation/sd_*'),
 )
+
+SSKD_STUDENT = (
+    *('sskd/sskd_student_*', 'sskd/sskd_distill_*', 'sskd/sskd_refine_*'),
+    'ablation/sskd_*',
+)
+SSKD_PSEUDO = (
+    *('sskd/sskd_teacher_selftrain_*', 'sskd/sskd_distill_*'),
+    'ablation/sskd_*',
+)
+SSKD_CONTRAST = ('sskd/sskd_teacher_adapt_*', *SSKD_PSEUDO)
 
 TABLE = [
     # ------------------------------------------------------------ training
@@ -240,9 +249,49 @@ TABLE = [
             'download/v1.0.0/swin_base_patch4_window12_384_22k.pth'
         ),
     ),
+    Row(
+        ('*_dinov2_*', '*_deit_*'),
+        'GD code: channels, stretching, nearest tokens; the paper says '
+        'bilinear',
+        dict(
+            backbone='ViTFeaturePyramid',
+            strides=[4, 8, 16, 32],
+            out_channels=[128, 256, 512, 1024],
+            out_indices=None,
+            resample='nearest',
+            fit='stretch',
+            frozen=False,
+            vit_cfg=None,
+        ),
+    ),
+    Row(
+        ('*_dinov2_vit_b_*',),
+        'GD section 4.1: DINOv2 ViT-B/14',
+        dict(
+            arch='vit_base_patch14_dinov2',
+            pretrained='checkpoints/dinov2_vitb14_pretrain.pth',
+        ),
+    ),
+    Row(
+        ('*_dinov2_vit_l_*',),
+        'GD section 4.1: DINOv2 ViT-L/14',
+        dict(
+            arch='vit_large_patch14_dinov2',
+            pretrained='checkpoints/dinov2_vitl14_pretrain.pth',
+        ),
+    ),
+    Row(('*_frozen_dinov2_*',), 'GD Table 7', dict(frozen=True)),
+    Row(
+        ('*_deit_vit_b_*',),
+        'GD code: DeiT-B/16 of 384 pixels',
+        dict(
+            arch='deit_base_patch16_384',
+            pretrained='checkpoints/deit_base_patch16_384-8de9b5d1.pth',
+        ),
+    ),
     # ----------------------------------------------------------------- data
     Row(
-        ('*cityscapes_*', 'custom/*'),
+        ('*cityscapes*', 'custom/*'),
         'Mask2Former: Cityscapes, 512 x 1024 crops of 0.5 to 2.0 times 1024',
         dict(
             crop=[1024, 512],
@@ -565,6 +614,229 @@ TABLE = [
         'here: the newer SAM 2',
         dict(segmenter='sam2.1_hiera_large'),
     ),
+    # ----------------------------------------------------------------- SSKD
+    Row(
+        ('sskd/*',),
+        'SSKD: batches of 8',
+        dict(labeled_batch=8, base_batch_size=8),
+    ),
+    Row(
+        SSKD_PSEUDO,
+        'SSKD code: labelled and pseudo-labelled images are one set; SSKD: '
+        'score 0.3, 100 boxes, no overlap',
+        dict(
+            labeled_batch='of one set',
+            unlabeled_batch='of one set',
+            joint=True,
+            student_view='its own',
+            pseudo_options=[
+                *('--score-thr', '0.3', '--max-per-image', '100'),
+                '--non-overlapping',
+            ],
+        ),
+    ),
+    Row(
+        SSKD_STUDENT,
+        'SSKD: DINOv2-S, DPT; code: strides 14, 7, 3.5 and 1.75, batch norm; '
+        'assumed: channels',
+        dict(
+            _MASK2FORMER,
+            backbone='ViTFeaturePyramid',
+            arch='vit_small_patch14_dinov2',
+            pretrained='checkpoints/dinov2_vits14_pretrain.pth',
+            out_indices=[2, 5, 8, 11],
+            strides=[3.5, 7, 14, 28],
+            out_channels=[48, 96, 192, 384],
+            resample='conv',
+            fit='pad',
+            frozen=False,
+            vit_cfg=None,
+            dpt_channels=256,
+            dpt_upsample=True,
+            dpt_norm='BN',
+        ),
+    ),
+    Row(
+        tuple(p for p in SSKD_STUDENT if 'ablation' not in p),
+        'SSKD: 5e-5, 0.1 on Cityscapes',
+        dict(lr=5e-5, weight_decay=0.1),
+    ),
+    Row(
+        tuple(f'{p}ade20k_*' for p in SSKD_STUDENT if 'ablation' not in p),
+        'SSKD: 1e-4, 0.05, 160k iterations on ADE20K',
+        dict(
+            lr=1e-4, weight_decay=0.05, iterations=160000, decay_ends=160000
+        ),
+    ),
+    Row(
+        ('sskd/sskd_refine_*',),
+        'assumed: 10k iterations at 1e-5',
+        dict(
+            lr=1e-5,
+            iterations=10000,
+            decay_ends=10000,
+            val_interval=1000,
+            checkpoint_interval=1000,
+        ),
+    ),
+    Row(
+        SSKD_CONTRAST,
+        'SSKD: lambda 0.1, 200 negatives, fusion; code: T from 0.3 to 0.07, '
+        'width 128; assumed: weak negatives, temperature of P_m',
+        dict(
+            contrast_loss_weight=0.1,
+            contrast_num_negatives=200,
+            contrast_sampling='fusion',
+            contrast_negative_scope='all',
+            contrast_negative_view='weak',
+            contrast_temperature=[0.3, 0.07],
+            contrast_mask_temperature=0.5,
+            contrast_hidden_channels=128,
+            contrast_out_channels=128,
+        ),
+    ),
+    Row(
+        ('sskd/sskd_distill_*', 'ablation/sskd_*'),
+        'SSKD: all pixels of the coarsest level; assumed: lambda_semi',
+        dict(
+            semi_weight=1,
+            contrast_in_channels=384,
+            contrast_anchors_per_image=None,
+            contrast_schedule_iters=90000,
+        ),
+    ),
+    Row(
+        ('sskd/sskd_distill_ade20k_*',),
+        'as above, over the training',
+        dict(contrast_schedule_iters=160000),
+    ),
+    Row(
+        ('sskd/sskd_teacher_*',),
+        'SSKD: MM-Grounding-DINO Swin-L and SAM 2.1-L; AdamW 5e-5, 0.01, '
+        'clip 0.1, 1000 iterations; its own test size 800/1333',
+        dict(
+            detector='GroundingDINO',
+            pretrained='checkpoints/'
+            'grounding_dino_swin-l_pretrain_all-56d69e78.pth',
+            segmenter='sam2.1_hiera_large',
+            segmenter_trains=None,
+            classes_per_prompt=None,
+            test_score_thr=0,
+            max_per_image=100,
+            detector_scale=[1333, 800],
+            num_classes=8,
+            lr=5e-5,
+            weight_decay=0.01,
+            clip=0.1,
+            iterations=1000,
+            decay_ends=1000,
+            val_interval=500,
+            checkpoint_interval=500,
+            schedule='MultiStepLR',
+            milestones=[700, 900],
+            gamma=0.1,
+            power=None,
+            eta_min=None,
+        ),
+    ),
+    Row(
+        ('sskd/sskd_teacher_adapt_*', 'sskd/sskd_teacher_selftrain_*'),
+        "assumed: SAM 2's neck and mask decoder, 512 anchors of its embedding",
+        dict(
+            segmenter_trains=['image_encoder.neck', 'sam_mask_decoder'],
+            joint=True,
+            contrast_in_channels=256,
+            contrast_anchors_per_image=512,
+            contrast_schedule_iters=1000,
+        ),
+    ),
+    Row(
+        ('sskd/sskd_*_ade20k*',),
+        'SSKD: ADE20K, 630 x 630 of 0.5 to 2.0 times 630, short side 630',
+        dict(
+            num_classes=100,
+            crop=[630, 630],
+            scales=[
+                [2520, short]
+                for short in (
+                    *(315, 378, 441, 504, 567, 630, 693, 756),
+                    *(819, 882, 945, 1008, 1071, 1134, 1197, 1260),
+                )
+            ],
+            labeled_colors=[32, [0.5, 1.5], [0.5, 1.5], 18],
+            kept='all objects',
+            test_scale=[2520, 630],
+            metrics=['CocoMetric'],
+            labeled_file='semi_anns/ade20k_instance_train.1@10.json',
+        ),
+    ),
+    Row(
+        ('sskd/sskd_teacher_*ade20k*',),
+        'assumed: SAM 2 sees the image as it is, 40 classes a prompt',
+        dict(
+            kept='visible objects',
+            test_scale=1,
+            test_backend='cv2',  # nothing is resized
+            classes_per_prompt=40,
+        ),
+    ),
+    Row(
+        ('sskd/sskd_teacher_zeroshot_ade20k',),
+        'nothing is trained',
+        dict(labeled_file='ade20k_instance_train.json'),
+    ),
+    Row(
+        ('sskd/sskd_teacher_zeroshot_cityscapes',),
+        'nothing is trained',
+        dict(
+            labeled_file='annotations/'
+            'instancesonly_filtered_gtFine_train.json'
+        ),
+    ),
+    *(
+        Row(
+            (f'sskd/sskd_{stage}_{data}_*',),
+            'SSKD: labelled by the stage before',
+            dict(
+                unlabeled_images=images,
+                **(
+                    {
+                        'unlabeled_file': 'work_dirs/'
+                        f'sskd_teacher_{before}_{data}_{p}/pseudo_labels.json'
+                    }
+                    if p
+                    else {}
+                ),
+            ),
+        )
+        for stage, before in (
+            ('teacher_selftrain', 'adapt'),
+            ('distill', 'selftrain'),
+        )
+        for data, images, p in (
+            ('cityscapes', 'data/cityscapes/leftImg8bit/train/', None),
+            (
+                'ade20k',
+                'data/ADEChallengeData2016/images/training/',
+                '10p',
+            ),
+        )
+    ),
+    *(
+        Row(
+            (f'sskd/sskd_{stage}_cityscapes_{p}p',),
+            'SSKD: labelled by the stage before',
+            dict(
+                unlabeled_file=f'work_dirs/sskd_teacher_{before}_cityscapes_'
+                f'{p}p/pseudo_labels.json'
+            ),
+        )
+        for stage, before in (
+            ('teacher_selftrain', 'adapt'),
+            ('distill', 'selftrain'),
+        )
+        for p in (5, 10, 30)
+    ),
     # --------------------------------------------------------------- Shapes
     Row(
         ('*shapes_*',),
@@ -664,5 +936,130 @@ TABLE = [
         ('ablation/s4m_in_mask_*',),
         'S4M section 3.3',
         dict(refine_sampling='in_mask'),
+    ),
+    Row(
+        tuple(p for p in _NANO if 'sskd' in p),
+        'here: a transformer from scratch, with a warm-up',
+        dict(
+            lr=1e-3,
+            weight_decay=0.05,
+            warm_up=80,
+            arch='vit_tiny_patch16_224',
+            vit_cfg=dict(depth=4, patch_size=8),
+            pretrained=None,
+            out_indices=[0, 1, 2, 3],
+            out_channels=[24, 48, 96, 192],
+            strides=[4, 8, 16, 32],
+            resample='bilinear',
+        ),
+    ),
+    Row(
+        ('sskd/sskd_refine_shapes_*',),
+        'here: a tenth of the rate and the iterations',
+        dict(
+            lr=1e-4,
+            warm_up=0,
+            iterations=80,
+            decay_ends=80,
+            val_interval=80,
+            checkpoint_interval=80,
+        ),
+    ),
+    Row(
+        tuple(f'{p}shapes_*' for p in SSKD_PSEUDO[:2]) + SSKD_PSEUDO[2:],
+        'here: 4 of each, since 20 of 420 labels are too few to be one set',
+        dict(
+            labeled_batch=4,
+            unlabeled_batch=4,
+            base_batch_size=8,
+            repeat_thr=0,
+            joint=None,
+            unlabeled_file='work_dirs/sskd_teacher_selftrain_shapes_5p/'
+            'pseudo_labels.json',
+            unlabeled_images='data/shapes/leftImg8bit/train/',
+        ),
+    ),
+    Row(
+        ('sskd/sskd_teacher_selftrain_shapes_*',),
+        'SSKD: labelled by the stage before',
+        dict(
+            unlabeled_file='work_dirs/sskd_teacher_adapt_shapes_5p/'
+            'pseudo_labels.json'
+        ),
+    ),
+    Row(
+        ('sskd/sskd_distill_shapes_*', 'ablation/sskd_*'),
+        'here: stride 16, 64 negatives, T 0.2 throughout',
+        dict(
+            feature_level=2,
+            contrast_in_channels=96,
+            contrast_num_negatives=64,
+            contrast_temperature=0.2,
+            contrast_schedule_iters=None,
+        ),
+    ),
+    Row(
+        ('sskd/sskd_teacher_*shapes_*',),
+        "here: RTMDet's rate and clipping, the nano SAM 2",
+        dict(
+            detector='RTMDet',
+            pretrained=None,
+            segmenter='nano_sam2',
+            test_score_thr=0.05,
+            max_per_image=30,
+            detector_scale=None,
+            lr=4e-3,
+            weight_decay=0.05,
+            clip=35,
+            schedule='PolyLR',
+            power=0.9,
+            eta_min=0,
+            milestones=None,
+            gamma=None,
+            kept='visible objects',
+        ),
+    ),
+    Row(
+        ('sskd/sskd_teacher_supervised_shapes_*',),
+        'the detector alone',
+        dict(num_classes=None),
+    ),
+    Row(
+        (
+            'sskd/sskd_teacher_adapt_shapes_*',
+            'sskd/sskd_teacher_selftrain_shapes_*',
+        ),
+        "here: the nano SAM 2's embedding",
+        dict(
+            joint=None,
+            contrast_in_channels=64,
+            contrast_num_negatives=64,
+            contrast_anchors_per_image=None,
+            contrast_temperature=0.2,
+            contrast_schedule_iters=None,
+        ),
+    ),
+    Row(
+        ('ablation/sskd_semi_*', 'ablation/sskd_sup_semi_*'),
+        'SSKD, terms of the objective',
+        {
+            f'contrast_{k}': None
+            for k in (
+                *('loss_weight', 'num_negatives', 'sampling', 'temperature'),
+                *('negative_scope', 'negative_view', 'mask_temperature'),
+                *('hidden_channels', 'out_channels', 'in_channels'),
+                *('anchors_per_image', 'schedule_iters'),
+            )
+        },
+    ),
+    Row(('ablation/sskd_semi_*',), 'SSKD, terms', dict(sup_weight=0)),
+    Row(('ablation/sskd_sup_pxl_*',), 'SSKD, terms', dict(semi_weight=0)),
+    *(
+        Row(
+            (f'ablation/sskd_{sampling}_*',),
+            'SSKD Table 4',
+            dict(contrast_sampling=sampling),
+        )
+        for sampling in ('uniform', 'mask', 'class')
     ),
 ]

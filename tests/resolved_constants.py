@@ -99,11 +99,15 @@ def _data(cfg: Config, num_gpus: int) -> Iterator[tuple[str, Any]]:
     if data.type == 'SemiDataset':
         labeled, unlabeled = data.labeled, data.unlabeled
         sampler = loader.sampler
-        counts = [sampler.num_labeled, sampler.num_unlabeled]
-        assert sum(counts) == loader.batch_size
-        yield 'repeat_thr', sampler.get('repeat_thr', 10.0)
-    yield 'labeled_batch', num_gpus * counts[0]
-    yield 'unlabeled_batch', num_gpus * counts[1]
+        counts = [sampler.get('num_labeled'), sampler.get('num_unlabeled')]
+        if counts != [None, None]:
+            assert sum(counts) == loader.batch_size
+            yield 'repeat_thr', sampler.get('repeat_thr', 10.0)
+    for key, count in zip(
+        ('labeled_batch', 'unlabeled_batch'), counts, strict=True
+    ):
+        yield key, 'of one set' if count is None else num_gpus * count
+    yield 'total_batch', num_gpus * loader.batch_size
     # What MMEngine compares with: all images of a step.
     yield 'base_batch_size', cfg.auto_scale_lr.base_batch_size
     yield 'labeled_file', labeled.ann_file
@@ -121,6 +125,8 @@ def _data(cfg: Config, num_gpus: int) -> Iterator[tuple[str, Any]]:
     yield from geometries[0].items()
     colors = [s for s in labeled.pipeline if s.type == 'SSDColorDistortion']
     yield 'labeled_colors', _colors(colors[0]) if colors else None
+    if 'pseudo_labels' in cfg:
+        yield 'pseudo_options', cfg.pseudo_labels.options
     for step in cfg.test_dataloader.dataset.pipeline:
         if step.type == 'Resize':
             yield 'test_scale', step.get('scale', step.get('scale_factor'))
@@ -223,13 +229,19 @@ def _distillation(model) -> Iterator[tuple[str, Any]]:
 
 # -------------------------------------------------------------------- SSKD
 def _prompted(model) -> Iterator[tuple[str, Any]]:
+    yield 'detector', model.detector.type
+    yield 'pretrained', (model.detector.get('init_cfg') or {}).get('checkpoint')
     yield 'segmenter', model.segmenter.config
+    yield 'segmenter_trains', model.segmenter.get('trainable')
     yield 'test_score_thr', model.test_cfg.score_thr
     yield 'max_per_image', model.test_cfg.max_per_image
+    yield 'detector_scale', model.test_cfg.get('detector_scale')
+    yield 'num_classes', len(model.classes) if 'classes' in model else None
+    yield 'classes_per_prompt', model.get('classes_per_prompt')
 
 
 def _contrast(model) -> Iterator[tuple[str, Any]]:
-    for key in ('semi_weight', 'sup_weight', 'feature_level'):
+    for key in ('semi_weight', 'sup_weight', 'feature_level', 'joint'):
         if key in model:
             yield key, model[key]
     if model.get('loss_contrast'):
@@ -269,8 +281,16 @@ def _mask2former(detector) -> Iterator[tuple[str, Any]]:
         yield 'window', backbone.window_size
     else:
         values = with_defaults(MODELS, backbone)
-        for key in ('arch', 'frozen', 'strides', 'out_channels'):
+        for key in (
+            *('arch', 'frozen', 'strides', 'out_channels', 'out_indices'),
+            *('resample', 'fit', 'vit_cfg'),
+        ):
             yield key, values[key]
+    if head.pixel_decoder.type == 'DPTPixelDecoder':
+        values = with_defaults(MODELS, head.pixel_decoder)
+        yield 'dpt_channels', values['feat_channels']
+        yield 'dpt_upsample', values['upsample']
+        yield 'dpt_norm', (values['norm_cfg'] or {}).get('type')
     yield 'num_classes', head.num_things_classes
     yield 'num_queries', head.num_queries
     layers = head.transformer_decoder.num_layers

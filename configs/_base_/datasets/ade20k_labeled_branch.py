@@ -1,10 +1,10 @@
-# ADE20K, labelled images as the one branch of a batch; the leaf config
-# names the split. The teacher sees images at their own size in evaluation
-# (model.test_cfg.detector_scale is what its detector sees).
+# ADE20K, labelled images for a detector with boxes, as the one branch of a
+# batch; the leaf config names the split. The teacher sees images at their own
+# size in evaluation (model.test_cfg.detector_scale is what its detector sees).
 _base_ = './ade20k_instance.py'
 
 pipeline = [
-    *_base_.train_pipeline[:-1],
+    *_base_.visible_pipeline[:-1],
     dict(
         type='MultiBranch',
         branch_field=['sup'],

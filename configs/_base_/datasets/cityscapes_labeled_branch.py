@@ -1,9 +1,9 @@
-# Cityscapes, labelled images as the one branch of a batch; the leaf config
-# names the split.
+# Cityscapes, labelled images for a detector with boxes, as the one branch of a
+# batch; the leaf config names the split.
 _base_ = './cityscapes_instance.py'
 
 pipeline = [
-    *_base_.train_pipeline[:-1],
+    *_base_.visible_pipeline[:-1],
     dict(
         type='MultiBranch',
         branch_field=['sup'],

@@ -1,8 +1,9 @@
-# Shapes, labelled images as the one branch of a batch.
+# Shapes, labelled images for a detector with boxes, as the one branch of a
+# batch.
 _base_ = './shapes_instance.py'
 
 pipeline = [
-    *_base_.train_pipeline[:-1],
+    *_base_.visible_pipeline[:-1],
     dict(
         type='MultiBranch',
         branch_field=['sup'],
