@@ -15,5 +15,4 @@ model = dict(
 custom_hooks = [
     dict(type='BurnInMeanTeacherHook', burn_in=25000, momentum=0.0004),
     dict(type='PseudoLabelRefineHook', draw_interval=500),
-    dict(type='RandomStateHook'),
 ]

@@ -17,5 +17,4 @@ model = dict(
 custom_hooks = [
     _base_.mean_teacher,
     dict(type='PseudoLabelRefineHook', draw_interval=200),
-    dict(type='RandomStateHook'),
 ]

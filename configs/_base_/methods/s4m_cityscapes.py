@@ -18,5 +18,4 @@ model = dict(
 custom_hooks = [
     _base_.mean_teacher,
     dict(type='PseudoLabelRefineHook', draw_interval=500),
-    dict(type='RandomStateHook'),
 ]
