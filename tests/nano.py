@@ -16,6 +16,8 @@ DETECTORS = {
     'condinst_r50_fpn_ms-poly-90k_coco_instance.py',
     'QueryInst': 'mmdet::queryinst/queryinst_r50_fpn_1x_coco.py',
 }
+#: Those that need ``find_unused_parameters`` on several GPUs.
+FIND_UNUSED = {'RTMDet', 'SOLOv2', 'CondInst'}
 
 
 def nano(name: str) -> ConfigDict:

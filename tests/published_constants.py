@@ -373,8 +373,7 @@ TABLE = [
         ('*cityscapes_100p',),
         'GD section 4.1: all labels',
         dict(
-            labeled_file='annotations/'
-            'instancesonly_filtered_gtFine_train.json'
+            labeled_file='annotations/instancesonly_filtered_gtFine_train.json'
         ),
     ),
     Row(
@@ -664,9 +663,7 @@ TABLE = [
     Row(
         tuple(f'{p}ade20k_*' for p in SSKD_STUDENT if 'ablation' not in p),
         'SSKD: 1e-4, 0.05, 160k iterations on ADE20K',
-        dict(
-            lr=1e-4, weight_decay=0.05, iterations=160000, decay_ends=160000
-        ),
+        dict(lr=1e-4, weight_decay=0.05, iterations=160000, decay_ends=160000),
     ),
     Row(
         ('sskd/sskd_refine_*',),
@@ -789,8 +786,7 @@ TABLE = [
         ('sskd/sskd_teacher_zeroshot_cityscapes',),
         'nothing is trained',
         dict(
-            labeled_file='annotations/'
-            'instancesonly_filtered_gtFine_train.json'
+            labeled_file='annotations/instancesonly_filtered_gtFine_train.json'
         ),
     ),
     *(
@@ -904,9 +900,7 @@ TABLE = [
             strong_gray_prob=0,
         ),
     ),
-    Row(
-        ('strategies/no_burn_in_shapes_*',), 'GD Table 4', dict(burn_in=0)
-    ),
+    Row(('strategies/no_burn_in_shapes_*',), 'GD Table 4', dict(burn_in=0)),
     Row(
         ('strategies/same_views_shapes_*',),
         'GD Figure 6',

@@ -11,6 +11,7 @@ from mmdet.registry import HOOKS, MODELS, TRANSFORMS
 from mmengine.config import Config
 from mmengine.registry import Registry
 
+
 def with_defaults(registry: Registry, node: dict) -> dict:
     """A component's arguments, those that it is not given included.
 
@@ -206,7 +207,10 @@ def _semi(cfg: Config) -> Iterator[tuple[str, Any]]:
         refiner = with_defaults(MODELS, model.refiner)
         yield 'refine_points', refiner['num_points']
         yield 'refine_sampling', refiner['point_sampling']
-        yield 'refine_gates', [refiner['min_iou'], refiner['min_predicted_iou']]
+        yield (
+            'refine_gates',
+            [refiner['min_iou'], refiner['min_predicted_iou']],
+        )
         yield 'segmenter', refiner['segmenter']['config']
     if model.get('copy_paste'):
         paste = with_defaults(MODELS, model.copy_paste)
@@ -230,7 +234,10 @@ def _distillation(model) -> Iterator[tuple[str, Any]]:
 # -------------------------------------------------------------------- SSKD
 def _prompted(model) -> Iterator[tuple[str, Any]]:
     yield 'detector', model.detector.type
-    yield 'pretrained', (model.detector.get('init_cfg') or {}).get('checkpoint')
+    yield (
+        'pretrained',
+        (model.detector.get('init_cfg') or {}).get('checkpoint'),
+    )
     yield 'segmenter', model.segmenter.config
     yield 'segmenter_trains', model.segmenter.get('trainable')
     yield 'test_score_thr', model.test_cfg.score_thr

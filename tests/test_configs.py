@@ -79,6 +79,16 @@ def test_row__has_at_most_five_lines(path: Path):
     assert len(lines) <= 5
 
 
+@pytest.mark.parametrize('path', CONFIGS, ids=str)
+def test_random_state__is_in_every_row(path: Path):
+    """Once: by a key, since `custom_hooks` replaces the list of a base."""
+    cfg = Config.fromfile(ROOT / 'configs' / path)
+    hooks = [*cfg.default_hooks.values(), *cfg.get('custom_hooks', [])]
+    types = [hook.type for hook in hooks if hook is not None]
+    assert types.count('RandomStateHook') == 1
+    assert cfg.default_hooks.random_state.type == 'RandomStateHook'
+
+
 @pytest.fixture
 def no_random_weights(monkeypatch):
     """Large models are built in a moment when nobody fills them."""

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -57,8 +58,12 @@ from whole_files import write_json
 _SAME_OBJECT = 0.5
 
 
-def parse_args() -> argparse.Namespace:
-    """Command line."""
+def parse_args(command: list[str] | None = None) -> argparse.Namespace:
+    """Command line.
+
+    Args:
+        command (list[str], optional): Arguments instead of this process's.
+    """
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -115,10 +120,116 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--workers', type=int, default=2)
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
     add_launcher(parser)
-    args = parser.parse_args()
+    args = parser.parse_args(command)
     # What load_config of training and testing reads.
     args.work_dir = None
     return args
+
+
+# ------------------------------------------------------ what a file is made of
+def make_settings(
+    args: argparse.Namespace, root: Path | None = None
+) -> dict[str, str]:
+    """What the pseudo-labels depend on: ``info`` of the file.
+
+    The weights and the list of images are known by their contents, so that a
+    teacher that was trained again is another one.
+
+    Args:
+        args (Namespace): The command line.
+        root (Path, optional): Folder in which it is called, if not this one.
+    """
+    without_effect = ('out', 'launcher', 'local_rank', 'workers', 'work_dir')
+    settings = {
+        k: str(v) for k, v in vars(args).items() if k not in without_effect
+    }
+    # Options of training are for all stages of tools/run_experiment.py.
+    settings['cfg_options'] = str(
+        {
+            k: v
+            for k, v in (args.cfg_options or {}).items()
+            if k.split('.')[0] in ('model', 'test_dataloader')
+        }
+    )
+    for name in ('checkpoint', 'images'):
+        path = (root or Path()) / getattr(args, name)
+        if path.is_file():
+            settings[f'{name}_sha256'] = file_digest(path)
+    return settings
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open('rb') as f:
+        while chunk := f.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def annotations_digest(annotations: list[dict]) -> str:
+    """SHA-256 of annotations, by which a file that was edited is known."""
+    text = json.dumps(annotations, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def is_current(
+    out: Path, command: list[str], root: Path | None = None
+) -> bool:
+    """Whether a file is there that a command would make again as it is.
+
+    One of another teacher or of other options is renamed to ``*.old``, with a
+    line that says why.
+
+    Args:
+        out (Path): The file.
+        command (list[str]): Arguments of this script, ``--out`` included.
+        root (Path, optional): Folder in which it is called, if not this one.
+
+    Raises:
+        ValueError: if the file was not made by this script, or was edited
+            since and is not of this teacher and these options.
+    """
+    if not out.is_file():
+        return False
+    do = (
+        'Move it away to have it made again, or train the stage that reads it '
+        'with tools/train.py.'
+    )
+    try:
+        data = json.loads(out.read_bytes())
+        info = data['info']
+        edited = info['annotations_sha256'] != annotations_digest(
+            data['annotations']
+        )
+    except (ValueError, TypeError, KeyError) as e:
+        raise ValueError(
+            f'{out} was not made by this version of '
+            f'tools/generate_pseudo_labels.py: nothing says of which teacher '
+            f'it is. {do}'
+        ) from e
+    wanted = make_settings(parse_args(command), root)
+    for settings in (info, wanted):
+        # Folders may have moved.
+        settings['config'] = Path(settings.get('config', '')).name
+    for name in ('checkpoint', 'images'):
+        if f'{name}_sha256' in wanted:
+            del wanted[name]
+    what = ', '.join(
+        f'another {k.removesuffix("_sha256")}'
+        if k.endswith('_sha256')
+        else f'{k} {info.get(k)} instead of {wanted[k]}'
+        for k in wanted
+        if info.get(k) != wanted[k]
+    )
+    if not what:
+        return True
+    if edited:
+        raise ValueError(f'{out} was edited, and has {what}. {do}')
+    old = out.with_name(f'{out.name}.old')
+    out.replace(old)
+    print(f'{out} has {what}: it is made again, this one is {old.name} now')
+    return False
 
 
 # --------------------------------------------------------------------- model
@@ -495,11 +606,7 @@ def main() -> None:
     by_name = {c['name']: c['id'] for c in data['categories']}
     category_ids = [by_name[name] for name in classes]
     select = Selector(args, classes, build_refiner(args, cfg))
-    settings = {
-        k: str(v)
-        for k, v in vars(args).items()
-        if k not in ('out', 'launcher', 'local_rank', 'workers', 'work_dir')
-    }
+    settings = make_settings(args)
     parts = Parts(args.out, settings)
     done = parts.read()
     left = [image for image in data['images'] if image['id'] not in done]
@@ -542,7 +649,11 @@ def main() -> None:
     write_json(
         args.out,
         dict(
-            info=dict(description='pseudo-labels', **settings),
+            info=dict(
+                description='pseudo-labels',
+                annotations_sha256=annotations_digest(annotations),
+                **settings,
+            ),
             images=data['images'],
             annotations=annotations,
             categories=data['categories'],

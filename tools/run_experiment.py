@@ -5,10 +5,12 @@
     tools/run_experiment.sh guided_distillation coco 5 8 --backbone swin_l
     tools/run_experiment.sh sskd cityscapes 10 4
 
-A stage whose last checkpoint is there is not trained again, one that was
-stopped is resumed, and a checkpoint that was tested is not tested again. What
-a config starts from is what its ``teacher_checkpoint``, ``load_from`` or
-``pseudo_labels`` names; a file of pseudo-labels is made where it is missing.
+A stage whose last checkpoint is there, or that early stopping has ended, is
+not trained again, one that was stopped is resumed, and a checkpoint that was
+tested is not tested again. What a config starts from is what its
+``teacher_checkpoint``, ``load_from`` or ``pseudo_labels`` names; a file of
+pseudo-labels is made where it is missing, and again where it is of another
+teacher or of other options.
 """
 
 from __future__ import annotations
@@ -19,8 +21,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from generate_pseudo_labels import is_current
 from mmengine.config import Config
 from s4m.models.detectors import find_checkpoint
+from train import STOPPED_EARLY
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -76,7 +80,7 @@ def call(command: list[str]) -> None:
 
 
 def train(config: Path, args: argparse.Namespace) -> Path:
-    """Train a stage unless its last checkpoint is there.
+    """Train a stage unless it is done: to the end, or stopped early.
 
     Returns:
         Path: its work directory.
@@ -87,6 +91,14 @@ def train(config: Path, args: argparse.Namespace) -> Path:
     last = work_dir / f'iter_{cfg.train_cfg.max_iters}.pth'
     if last.is_file():
         print(f'{config.stem}: trained ({last.relative_to(ROOT)})')
+        return work_dir
+    stopped = work_dir / STOPPED_EARLY
+    if stopped.is_file():
+        iteration = json.loads(stopped.read_text())['iteration']
+        print(
+            f'{config.stem}: trained until early stopping at iteration '
+            f'{iteration}; tools/train.py --resume would go on'
+        )
         return work_dir
     options = ['--resume', '--work-dir', str(work_dir)]
     if 'pseudo_labels' in cfg:
@@ -105,17 +117,24 @@ def train(config: Path, args: argparse.Namespace) -> Path:
 
 
 def generate(cfg: Config, args: argparse.Namespace) -> None:
-    """Make the pseudo-labels that a config trains on, if missing."""
+    """Make the pseudo-labels that a config trains on.
+
+    A file of the same teacher and the same options is used as it is.
+    """
     target = ROOT / cfg.train_dataloader.dataset.unlabeled.ann_file
-    if target.is_file():
-        print(f'pseudo-labels: made ({target.relative_to(ROOT)})')
-        return
     wanted = cfg.pseudo_labels
     teacher = find_config(Path(wanted.teacher).name)
     checkpoint = find_checkpoint(str(ROOT / wanted.teacher))
     options = ['--images', wanted.images, '--image-root', wanted.image_root]
     options += [*wanted.options, '--out', str(target)]
     where = [str(teacher), str(checkpoint)]
+    try:
+        command = [*where, *with_cfg_options(options, args)]
+        if is_current(target, command, ROOT):
+            print(f'pseudo-labels: made ({target.relative_to(ROOT)})')
+            return
+    except ValueError as e:
+        raise SystemExit(str(e)) from e
     call(launch('generate_pseudo_labels', where, options, args))
 
 
@@ -132,12 +151,20 @@ def test(config: Path, work_dir: Path, args: argparse.Namespace) -> dict:
     return json.loads(target.read_text())
 
 
+def with_cfg_options(
+    options: list[str], args: argparse.Namespace
+) -> list[str]:
+    """Options of a tool with those of the config that are for all stages."""
+    if not args.cfg_options:
+        return options
+    return [*options, '--cfg-options', *args.cfg_options]
+
+
 def launch(
     tool: str, what: list[str], options: list[str], args: argparse.Namespace
 ) -> list[str]:
     """Command of tools/train.py or test.py on one or several GPUs."""
-    if args.cfg_options:
-        options = [*options, '--cfg-options', *args.cfg_options]
+    options = with_cfg_options(options, args)
     if args.gpus > 1:
         script = f'tools/dist_{tool}.sh'
         return ['bash', script, *what, str(args.gpus), *options]

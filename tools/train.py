@@ -17,6 +17,10 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
 from s4m.engine import setup_cpu_distributed
+from whole_files import write_json
+
+#: File in the work directory of a run that ``EarlyStoppingHook`` ended.
+STOPPED_EARLY = 'stopped_early.json'
 
 
 def parse_args() -> argparse.Namespace:
@@ -117,6 +121,21 @@ def set_resume(cfg: Config, checkpoint: str) -> None:
         cfg.resume, cfg.load_from = True, None
 
 
+def run_training(runner: Runner) -> None:
+    """Train, and write down whether early stopping has ended it.
+
+    MMEngine records it nowhere, and a run that ended has no checkpoint of
+    the last iteration: tools/run_experiment.py would resume it.
+    """
+    note = Path(runner.work_dir) / STOPPED_EARLY
+    if runner.rank == 0:
+        note.unlink(missing_ok=True)
+    runner.train()
+    stopped = getattr(runner.train_loop, 'stop_training', False)
+    if runner.rank == 0 and stopped:
+        write_json(note, dict(iteration=runner.iter))
+
+
 def main() -> None:
     """Train."""
     args = parse_args()
@@ -133,7 +152,7 @@ def main() -> None:
     if args.resume is not None:
         set_resume(cfg, args.resume)
     runner_type = RUNNERS.get(cfg.get('runner_type', 'Runner')) or Runner
-    runner_type.from_cfg(cfg).train()
+    run_training(runner_type.from_cfg(cfg))
 
 
 if __name__ == '__main__':

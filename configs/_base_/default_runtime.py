@@ -3,6 +3,7 @@ custom_imports = dict(imports=['s4m'], allow_failed_imports=False)
 
 default_hooks = dict(
     annotation_check=dict(type='AnnotationCheckHook'),
+    random_state=dict(type='RandomStateHook'),
     checkpoint=dict(
         type='CheckpointHook',
         by_epoch=False,

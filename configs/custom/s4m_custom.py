@@ -15,7 +15,6 @@ model = dict(
 custom_hooks = [
     dict(type='BurnInMeanTeacherHook', burn_in=25000, momentum=0.0004),
     dict(type='PseudoLabelRefineHook', draw_interval=500),
-    dict(type='RandomStateHook'),
 ]
 # Copy-paste starts from the images' own colours.
 train_dataloader = dict(

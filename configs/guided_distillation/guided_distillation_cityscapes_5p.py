@@ -2,4 +2,4 @@ _base_ = ['../_base_/methods/guided_distillation_cityscapes.py', '../_base_/spli
 model = dict(teacher_checkpoint='work_dirs/supervised_cityscapes_5p')
 train_dataloader = _base_.semi_split
 mean_teacher = dict(_base_.mean_teacher, burn_in=15000)
-custom_hooks = [mean_teacher, dict(type='RandomStateHook')]
+custom_hooks = [mean_teacher]

@@ -2,4 +2,4 @@ _base_ = ['../_base_/methods/guided_distillation_coco.py', '../_base_/splits/coc
 model = dict(teacher_checkpoint='work_dirs/supervised_coco_1p')
 train_dataloader = _base_.semi_split
 mean_teacher = dict(_base_.mean_teacher, burn_in=20000)
-custom_hooks = [mean_teacher, dict(type='RandomStateHook')]
+custom_hooks = [mean_teacher]

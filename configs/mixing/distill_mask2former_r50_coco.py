@@ -12,3 +12,4 @@ model = dict(
     loss_distill=dict(type='StructuralDistillationLoss'),
     num_points=128,
 )
+default_hooks = dict(random_state=dict(type='RandomStateHook'))

@@ -25,6 +25,6 @@ val_cfg = dict(type='TeacherStudentValLoop')
 mean_teacher = dict(
     type='BurnInMeanTeacherHook', burn_in=25000, momentum=0.0004
 )
-custom_hooks = [mean_teacher, dict(type='RandomStateHook')]
+custom_hooks = [mean_teacher]
 default_hooks = dict(checkpoint=dict(save_best='student/cityscapes/mAP'))
 auto_scale_lr = dict(base_batch_size=32)

@@ -30,5 +30,5 @@ model = dict(
 mean_teacher = dict(
     type='BurnInMeanTeacherHook', burn_in=500, momentum=0.02
 )
-custom_hooks = [mean_teacher, dict(type='RandomStateHook')]
+custom_hooks = [mean_teacher]
 auto_scale_lr = dict(base_batch_size=8)

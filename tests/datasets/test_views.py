@@ -87,7 +87,9 @@ def test_student__starts_from(name, student, photo):
     assert distorted >= 5
 
 
-@pytest.mark.parametrize('name', ['s4m', 'guided_distillation/guided_distillation'])
+@pytest.mark.parametrize(
+    'name', ['s4m', 'guided_distillation/guided_distillation']
+)
 def test_coco__all_views_have_the_images_own_colors(name, photo):
     cfg = Config.fromfile(ROOT / f'configs/{name}_coco_10p.py')
     pipeline = cfg.train_dataloader.dataset.unlabeled.pipeline

@@ -58,12 +58,45 @@ def test_two_metrics__do_not_share_a_folder(metric, shapes_root):
     assert other.outfile_prefix != metric.outfile_prefix
 
 
-def test_index_error__is_nan(metric, monkeypatch):
-    def fail(*args, **kwargs):
-        raise IndexError('index -1 is out of bounds')
-
-    monkeypatch.setattr(
-        'mmdet.evaluation.metrics.cityscapes_metric.evaluateImgLists', fail
+@pytest.mark.parametrize('region', ['void', 'group'])
+def test_all_predictions_ignored__class_has_ap_0(tmp_path, region):
+    """A perfect car, and a person where nobody counts: (1 + 0) / 2."""
+    folder = tmp_path / 'gtFine/val/city'
+    folder.mkdir(parents=True)
+    ids = np.full((64, 128), 7, np.uint16)  # road
+    areas = dict(
+        car=np.s_[0:20, 0:30],
+        person=np.s_[30:50, 0:30],
+        void=np.s_[0:20, 60:90],
+        group=np.s_[30:50, 60:90],
     )
-    result = metric.compute_metrics([(dict(file_name=''), dict(pred_txt=''))])
-    assert np.isnan(result['mAP'])
+    values = dict(car=26000, person=24000, void=0, group=24)
+    for name, area in areas.items():
+        ids[area] = values[name]
+    cv2.imwrite(str(folder / 'city_0_0_gtFine_instanceIds.png'), ids)
+    masks = torch.zeros(2, 64, 128, dtype=torch.bool)
+    masks[0][areas['car']] = masks[1][areas[region]] = True
+    metric = CityscapesInstanceMetric(str(tmp_path / 'gtFine/val'))
+    metric.dataset_meta = dict(classes=CLASSES)
+    path = str(folder / 'city_0_0_leftImg8bit.png')
+    labels = [CLASSES.index(name) for name in ('car', 'person')]
+    pred = dict(
+        labels=torch.tensor(labels),
+        scores=torch.tensor([0.9, 0.8]),
+        masks=masks,
+    )
+    sample = dict(
+        img_path=path.replace('gtFine', 'leftImg8bit'), pred_instances=pred
+    )
+    metric.process({}, [sample])
+    result = metric.evaluate(1)
+    assert result == {'cityscapes/mAP': 0.5, 'cityscapes/AP@50': 0.5}
+
+
+def test_nothing_predicted__is_0(metric, shapes_root):
+    for sample in _predictions(shapes_root, lambda m: m):
+        pred = sample['pred_instances']
+        sample['pred_instances'] = {k: v[:0] for k, v in pred.items()}
+        metric.process({}, [sample])
+    result = metric.evaluate(4)
+    assert result == {'cityscapes/mAP': 0.0, 'cityscapes/AP@50': 0.0}

@@ -16,6 +16,7 @@ from mmengine.runner import Runner
 from nano import nano
 from PIL import Image
 from pycocotools import mask as mask_utils
+from train import run_training
 
 
 def _train(cfg: Config, iters: int, resume: bool = False) -> Runner:
@@ -374,8 +375,10 @@ def test_early_stopping_and_tensorboard(shapes_config):
     ]
     cfg.default_hooks.checkpoint.save_best = 'student/coco/segm_mAP'
     runner = Runner.from_cfg(cfg)
-    runner.train()
+    run_training(runner)
     assert runner.iter == 2  # of 4
     work_dir = Path(cfg.work_dir)
+    note = json.loads((work_dir / 'stopped_early.json').read_text())
+    assert note == dict(iteration=2)
     assert list(work_dir.rglob('events.out.tfevents*'))
     assert list(work_dir.glob('best_student_coco_segm_mAP_iter_*.pth'))

@@ -60,7 +60,8 @@ def teacher_file(shapes_config, tmp_path):
 def _run(cfg, *hooks) -> Runner:
     runner = Runner.from_cfg(cfg)
     for hook in hooks:
-        runner.register_hook(hook, priority='LOWEST')
+        own = type(hook).__dict__.get('priority')
+        runner.register_hook(hook, priority=own or 'LOWEST')
     runner.train()
     return runner
 
@@ -182,6 +183,141 @@ def test_resume__equals_an_uninterrupted_run(
     torch.manual_seed(99)
     resumed = _run(cfg).model.state_dict()
     assert _equal(whole, resumed)
+
+
+class Drawn(Hook):
+    """Images of each iteration, the state of torch's generator before it."""
+
+    def __init__(self) -> None:
+        self.images, self.states = [], []
+
+    def before_train_iter(self, runner, batch_idx, data_batch):
+        samples = data_batch['data_samples']
+        if isinstance(samples, dict):
+            samples = [s for branch in samples.values() for s in branch if s]
+        self.images.append([sample.img_id for sample in samples])
+        self.states.append(torch.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    'name', ['guided_distillation_shapes_5p', 'supervised_shapes_5p']
+)
+def test_resume__without_a_seed_draws_the_same_images(
+    shapes_config, name, tmp_path
+):
+    """An order that no config names is in the checkpoint."""
+
+    def config(folder: str, seed: int | None):
+        if name.startswith('guided'):
+            cfg = _semi_config(shapes_config, name)
+            cfg.custom_hooks[0].burn_in = 0
+        else:
+            cfg = shapes_config(name)
+        cfg.randomness = dict(seed=seed)
+        cfg.work_dir = str(tmp_path / folder)
+        cfg.default_hooks.checkpoint.interval = 1
+        return cfg
+
+    first, second, whole = Drawn(), Drawn(), Drawn()
+    with pytest.raises(KeyboardInterrupt):
+        _run(config('parts', None), Kill(2), first)
+    cfg = config('parts', None)
+    cfg.resume = True
+    runner = _run(cfg, second)
+    _run(config('whole', runner.seed), whole)
+    assert first.images + second.images == whole.images
+    assert len(first.images) == len(second.images) == 2
+
+
+class Lottery(Hook):
+    """A validation that draws, and is better each time."""
+
+    priority = 'VERY_HIGH'
+
+    def after_val_iter(self, runner, batch_idx, data_batch, outputs):
+        torch.rand(3)
+
+    def after_val_epoch(self, runner, metrics):
+        metrics['score'] = float(runner.iter)
+
+
+def test_resume__after_a_new_best_equals_an_uninterrupted_run(
+    shapes_config, teacher_file, tmp_path
+):
+    """MMEngine saves the last checkpoint again, after the validation."""
+
+    def config(folder: str):
+        cfg = _semi_config(shapes_config, iters=4)
+        cfg.model.teacher_checkpoint = teacher_file
+        cfg.work_dir = str(tmp_path / folder)
+        cfg.default_hooks.checkpoint.update(interval=2, save_best='score')
+        cfg.train_cfg.update(val_interval=2, val_begin=1)
+        return cfg
+
+    drawn, again = Drawn(), Drawn()
+    whole = _run(config('whole'), drawn, Lottery()).model.state_dict()
+    with pytest.raises(KeyboardInterrupt):
+        _run(config('parts'), Kill(3), Lottery())
+    cfg = config('parts')
+    cfg.resume = True
+    resumed = _run(cfg, again, Lottery())
+    assert resumed.message_hub.get_info('best_score') == 4
+    assert len(again.states) == 2
+    assert torch.equal(again.states[0], drawn.states[2])
+    assert _equal(whole, resumed.model.state_dict())
+
+
+def _plain_file(make, path: Path, seed: int) -> str:
+    """A random detector's checkpoint."""
+    from mmdet.registry import MODELS
+
+    torch.manual_seed(seed)
+    model = MODELS.build(make('supervised_shapes_5p').model)
+    torch.save({'state_dict': model.state_dict(), 'meta': {}}, path)
+    return str(path)
+
+
+def test_load_from__is_the_student_beside_a_teacher_checkpoint(
+    shapes_config, teacher_file, tmp_path
+):
+    """A checkpoint of one network fills both; the teacher keeps its own."""
+    cfg = _semi_config(shapes_config, iters=2)
+    cfg.model.teacher_checkpoint = teacher_file
+    cfg.load_from = _plain_file(shapes_config, tmp_path / 'plain.pth', 8)
+    cfg.optim_wrapper.optimizer.lr = 0.0
+    spy = Spy()
+    _run(cfg, spy)
+    teacher, plain = (
+        torch.load(f)['state_dict'] for f in (teacher_file, cfg.load_from)
+    )
+    assert _equal(spy.teacher[0], teacher)
+    for name in dict(plain):
+        if 'running' not in name and 'batches' not in name:
+            assert torch.equal(spy.student[0][name], plain[name]), name
+
+    # A run that resumes reads neither.
+    cfg = _semi_config(shapes_config, iters=3)
+    cfg.model.teacher_checkpoint = 'gone.pth'
+    cfg.resume = True
+    again = Spy()
+    _run(cfg, again)
+    assert _equal(again.teacher[0], spy.student[1])  # end of burn-in
+
+
+def test_load_from__is_both_without_a_teacher_checkpoint(
+    shapes_config, tmp_path
+):
+    cfg = _semi_config(shapes_config, iters=1)
+    cfg.load_from = _plain_file(shapes_config, tmp_path / 'plain.pth', 8)
+    spy = Spy()
+    _run(cfg, spy)
+    assert _equal(spy.teacher[0], torch.load(cfg.load_from)['state_dict'])
+    # A part of a teacher would label with random weights.
+    state = torch.load(cfg.load_from)
+    del state['state_dict']['panoptic_head.cls_embed.bias']
+    torch.save(state, cfg.load_from)
+    with pytest.raises(ValueError, match=r'plain\.pth does not fit'):
+        _run(cfg)
 
 
 def test_s4m__trains_logs_and_saves_no_segmenter(shapes_config, teacher_file):
@@ -335,6 +471,8 @@ def test_two_processes__equal_weights_on_both_ranks(
     path = tmp_path / 'dist.py'
     cfg.dump(str(path))
     (tmp_path / 'rank_spy.py').write_text(
+        'import random\n'
+        'import numpy as np\n'
         'import torch\n'
         'from mmdet.registry import HOOKS\n'
         'from mmengine.hooks import Hook\n'
@@ -343,10 +481,27 @@ def test_two_processes__equal_weights_on_both_ranks(
         'class RankSpy(Hook):\n'
         '    def __init__(self, folder):\n'
         '        self.folder = folder\n'
+        '    def save(self, what, name):\n'
+        '        torch.save(what, f"{self.folder}/{name}{get_rank()}.pt")\n'
+        '    def before_train_iter(self, runner, batch_idx, data_batch):\n'
+        '        if batch_idx:\n'
+        '            return\n'
+        # What the first iteration would draw, from equal input.
+        '        model, state = runner.model.module, torch.get_rng_state()\n'
+        '        pixels = torch.arange(2 * 3 * 32 * 32) % 256.0\n'
+        '        view = model.strong_augment(pixels.view(2, 3, 32, 32))\n'
+        '        torch.set_rng_state(state)\n'
+        '        weights = model.state_dict()\n'
+        '        self.save(dict(\n'
+        '            weights={k: v.clone() for k, v in weights.items()},\n'
+        '            states=[random.getstate()[1], state.tolist(),\n'
+        '                np.random.get_state()[1].tolist()],\n'
+        '            view=view,\n'
+        '            seed=runner.train_dataloader.sampler.seed), "first")\n'
         '    def after_train(self, runner):\n'
         '        state = dict(runner.model.module.named_parameters())\n'
         '        state = {k: v.detach() for k, v in state.items()}\n'
-        '        torch.save(state, f"{self.folder}/rank{get_rank()}.pt")\n'
+        '        self.save(state, "rank")\n'
     )
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
@@ -373,3 +528,10 @@ def test_two_processes__equal_weights_on_both_ranks(
     assert not torch.equal(one[key], loaded[key.removeprefix('student.')])
     checkpoint = torch.load(f'{cfg.work_dir}/iter_3.pth', weights_only=False)
     assert len(checkpoint['random_states']) == 2
+    # Equal networks and one order of images, but each rank's own draws.
+    one, two = (torch.load(tmp_path / f'first{r}.pt') for r in (0, 1))
+    assert _equal(one['weights'], two['weights'])
+    assert one['seed'] == two['seed']
+    for a, b in zip(one['states'], two['states'], strict=True):
+        assert a != b
+    assert not torch.equal(one['view'], two['view'])

@@ -98,7 +98,12 @@ def test_crop__equals_mmdets_polygons():
     polygons = [[SQUARE], [TRIANGLE, SQUARE], [_circle(70, 40, 15)]]
     stock = PolygonMasks([[np.array(p) for p in o] for o in polygons], H, W)
     lazy = LazyMasks(polygons, H, W)
-    for box in ([0, 0, 90, 60], [25, 10, 60, 50], [0, 0, 20, 15], [80, 50, 99, 99]):
+    for box in (
+        [0, 0, 90, 60],
+        [25, 10, 60, 50],
+        [0, 0, 20, 15],
+        [80, 50, 99, 99],
+    ):
         want = stock.crop(np.array(box)).to_ndarray()
         got = lazy.crop(np.array(box))
         assert (got.height, got.width) == want.shape[1:]

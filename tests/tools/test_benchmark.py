@@ -18,7 +18,12 @@ from conftest import ROOT
 from mmengine.config import Config
 from mmengine.registry import PARAM_SCHEDULERS
 from mmengine.structures import InstanceData
-from pseudo_label_quality import Comparison, best_overlap, measure
+from pseudo_label_quality import (
+    Comparison,
+    best_overlap,
+    measure,
+    unlabeled,
+)
 from shapes_table import ROWS, TABLES, Results, table, write_between
 
 
@@ -337,3 +342,27 @@ def test_quality__labelled_images_are_left_out(
     assert 0 <= figures['refined_mask_iou'] <= 100
     assert all(v >= 0 for v in figures['mask_ap'].values())
     assert all(p.shape == (64, 3 * 128, 3) for p in pictures)
+
+
+def test_quality__names_that_end_alike(coco_file):
+    """The same image is the same path: 11.jpg is not 1.jpg."""
+    from mmdet.datasets import CocoDataset
+
+    names = ['1.jpg', '11.jpg', 'b/1.jpg', '2.jpg']
+    data = dict(
+        images=[
+            dict(id=i, file_name=name, height=9, width=9)
+            for i, name in enumerate(names)
+        ],
+        annotations=[],
+        categories=[dict(id=1, name='a')],
+    )
+    dataset = CocoDataset(
+        ann_file=coco_file(data),
+        data_root='data/x/',
+        data_prefix=dict(img='train/'),
+        metainfo=dict(classes=('a',)),
+        test_mode=True,
+    )
+    few = dict(data, images=[data['images'][0], data['images'][3]])
+    assert unlabeled(dataset, Path(coco_file(few, 'labeled.json'))) == [1, 2]

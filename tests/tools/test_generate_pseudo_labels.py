@@ -75,8 +75,10 @@ def test_file__is_a_data_set(monkeypatch, command, tmp_path, shapes_config):
     """COCO reads it, and it trains the student of stage 2."""
     from mmengine.runner import Runner
 
-    _run(monkeypatch, [*command, '--non-overlapping', '--batch-size', '3'])
+    command += ['--non-overlapping', '--batch-size', '3']
+    _run(monkeypatch, command)
     out = tmp_path / 'out.json'
+    assert tool.is_current(out, command)
     data = json.loads(out.read_text())
     images = json.loads(open(command[3]).read())['images']
     assert data['images'] == images

@@ -7,9 +7,22 @@ import json
 import sys
 from pathlib import Path
 
+import generate_pseudo_labels
 import pytest
 import run_experiment
 import torch
+
+
+def _make_labels(command: list[str]) -> None:
+    """A file as tools/generate_pseudo_labels.py leaves it."""
+    if command[2].isdigit():  # a number of GPUs
+        del command[2]
+    args = generate_pseudo_labels.parse_args(command)
+    annotations = [dict(id=1, image_id=1, category_id=24, score=0.5)]
+    digest = generate_pseudo_labels.annotations_digest(annotations)
+    settings = generate_pseudo_labels.make_settings(args, run_experiment.ROOT)
+    info = dict(annotations_sha256=digest, **settings)
+    args.out.write_text(json.dumps(dict(info=info, annotations=annotations)))
 
 
 @pytest.fixture
@@ -22,12 +35,12 @@ def calls(tmp_path, monkeypatch):
     def fake(command, cwd):
         made.append(command)
         if 'generate' in command[1]:
-            Path(command[command.index('--out') + 1]).write_text('{}')
+            _make_labels(command[2:])
             return 0
         work_dir = Path(command[command.index('--work-dir') + 1])
         if 'train' in command[1]:
             work_dir.mkdir(parents=True)
-            torch.save({}, work_dir / 'iter_6.pth')
+            torch.save(len(made), work_dir / 'iter_6.pth')
             last = work_dir / 'last_checkpoint'
             last.write_text(str(work_dir / 'iter_6.pth'))
         else:
@@ -125,6 +138,120 @@ def test_chain__sskd_in_three_stages(calls, monkeypatch):
     calls.clear()
     _run(monkeypatch, 'sskd', 'cityscapes', '10', '4')
     assert calls == []
+
+
+SSKD = ('sskd', 'cityscapes', '10', '1')
+
+
+@pytest.fixture
+def half_done(calls, monkeypatch, tmp_path):
+    """SSKD up to the pseudo-labels of its first teacher, not further."""
+    _run(monkeypatch, *SSKD)
+    folder = tmp_path / 'work_dirs'
+    for name in ('sskd_teacher_selftrain', 'sskd_distill', 'sskd_refine'):
+        (folder / f'{name}_cityscapes_10p').rename(folder / f'was_{name}')
+    calls.clear()
+    return folder / 'sskd_teacher_adapt_cityscapes_10p'
+
+
+def _generated(calls: list[list[str]]) -> list[str]:
+    """Teachers whose pseudo-labels were made."""
+    return [Path(c[2]).stem for c in calls if 'generate' in c[1]]
+
+
+def test_pseudo_labels__of_the_same_teacher_are_used(
+    half_done, calls, monkeypatch, capsys
+):
+    _run(monkeypatch, *SSKD)
+    assert _generated(calls) == ['sskd_teacher_selftrain_cityscapes_10p']
+    assert 'pseudo-labels: made' in capsys.readouterr().out
+    assert not list(half_done.glob('*.old'))
+
+
+def _train_again(folder: Path) -> None:
+    """Other weights under the same name."""
+    torch.save('again', folder / 'iter_6.pth')
+
+
+def _other_options(folder: Path) -> None:
+    """As a config with another threshold would have made it."""
+    file = folder / 'pseudo_labels.json'
+    data = json.loads(file.read_text())
+    data['info']['score_thr'] = '0.7'
+    file.write_text(json.dumps(data))
+
+
+@pytest.mark.parametrize(
+    ('change', 'reason'),
+    [
+        (_train_again, 'another checkpoint'),
+        (_other_options, 'score_thr 0.7 instead of 0.3'),
+    ],
+)
+def test_pseudo_labels__of_another_teacher_are_made_again(
+    half_done, calls, monkeypatch, capsys, change, reason
+):
+    change(half_done)
+    old = (half_done / 'pseudo_labels.json').read_text()
+    _run(monkeypatch, *SSKD)
+    assert _generated(calls) == [
+        'sskd_teacher_adapt_cityscapes_10p',
+        'sskd_teacher_selftrain_cityscapes_10p',
+    ]
+    assert reason in capsys.readouterr().out
+    assert (half_done / 'pseudo_labels.json.old').read_text() == old
+
+
+@pytest.mark.parametrize('text', ['{}', '[]', '{"info": {}}', 'no JSON'])
+def test_pseudo_labels__of_another_program_stop(
+    half_done, calls, monkeypatch, text
+):
+    file = half_done / 'pseudo_labels.json'
+    file.write_text(text)
+    with pytest.raises(SystemExit, match=r'was not made by .* tools/train'):
+        _run(monkeypatch, *SSKD)
+    assert file.read_text() == text and calls == []
+
+
+def test_pseudo_labels__corrected_by_hand(half_done, calls, monkeypatch):
+    """Used with their own teacher, and never replaced for another one."""
+    file = half_done / 'pseudo_labels.json'
+    data = json.loads(file.read_text())
+    data['annotations'][0]['category_id'] = 26
+    file.write_text(json.dumps(data))
+    _train_again(half_done)
+    with pytest.raises(SystemExit, match='was edited, and has another check'):
+        _run(monkeypatch, *SSKD)
+    assert json.loads(file.read_text()) == data and calls == []
+    torch.save(0, half_done / 'iter_6.pth')
+    args = generate_pseudo_labels.parse_args(
+        ['x.py', str(half_done / 'iter_6.pth'), '--images', 'x', '--out', 'x']
+    )
+    settings = generate_pseudo_labels.make_settings(args)
+    data['info']['checkpoint_sha256'] = settings['checkpoint_sha256']
+    file.write_text(json.dumps(data))
+    _run(monkeypatch, *SSKD)
+    assert _generated(calls) == ['sskd_teacher_selftrain_cityscapes_10p']
+
+
+def test_early_stopping__is_the_end_of_a_stage(
+    calls, monkeypatch, tmp_path, capsys
+):
+    """Without a checkpoint of the last iteration."""
+    work_dir = tmp_path / 'work_dirs/s4m_teacher_shapes_5p'
+    work_dir.mkdir(parents=True)
+    torch.save({}, work_dir / 'iter_4.pth')
+    last = work_dir / 'last_checkpoint'
+    last.write_text(str(work_dir / 'iter_4.pth'))
+    (work_dir / 'stopped_early.json').write_text('{"iteration": 4}')
+    _run(monkeypatch, 's4m', 'shapes', '5', '1')
+    what = [(c[1], Path(c[2]).stem) for c in calls]
+    assert what == [
+        ('tools/test.py', 's4m_teacher_shapes_5p'),
+        ('tools/train.py', 's4m_shapes_5p'),
+        ('tools/test.py', 's4m_shapes_5p'),
+    ]
+    assert 'early stopping at iteration 4' in capsys.readouterr().out
 
 
 def test_chain__stops_where_a_stage_fails(calls, monkeypatch):

@@ -4,11 +4,16 @@
 from __future__ import annotations
 
 import argparse
+import json
+import re
+from types import SimpleNamespace
 
 import pytest
 import torch
 import train
+from conftest import ROOT
 from mmengine.config import Config
+from mmengine.hooks import EarlyStoppingHook
 
 
 def test_more_gpus_than_there_are(monkeypatch):
@@ -50,3 +55,57 @@ def test_resume__first_run_keeps_load_from(tmp_path):
     assert (cfg.resume, cfg.load_from) == (True, None)
     train.set_resume(cfg, 'iter_1.pth')
     assert (cfg.resume, cfg.load_from) == (True, 'iter_1.pth')
+
+
+def _documented_stopping() -> tuple[dict, dict]:
+    """docs/training.md: of the command line, and of the config."""
+    text = (ROOT / 'docs/training.md').read_text()
+    options = dict(
+        re.findall(r'default_hooks\.early_stopping\.(\w+)=([^\s`]+)', text)
+    )
+    (code,) = re.findall(r'```python\n(.*?)```', text, re.S)
+    config: dict = {}
+    exec(code, config)
+    return options, config['default_hooks']['early_stopping']
+
+
+def test_early_stopping__as_documented():
+    """Goes on while the AP rises slowly, from an AP of 0, and then ends."""
+    options, config = _documented_stopping()
+    assert options == {k: str(v) for k, v in config.items()}
+    kind, monitor = config.pop('type'), config['monitor']
+    assert kind == 'EarlyStoppingHook'
+    hook = EarlyStoppingHook(**config)
+    loop = SimpleNamespace(stop_training=False)
+    runner = SimpleNamespace(
+        train_loop=loop, logger=SimpleNamespace(info=lambda text: None)
+    )
+    scores = [0.0, 0.0, *(0.005 * k for k in range(20))]
+    for score in scores:
+        hook.after_val_epoch(runner, {monitor: score})
+        assert not loop.stop_training
+    for _ in range(5):
+        assert not loop.stop_training
+        hook.after_val_epoch(runner, {monitor: scores[-1] - 0.01})
+    assert loop.stop_training
+
+
+@pytest.mark.parametrize('stopped', [False, True])
+def test_early_stopping__leaves_a_note(tmp_path, stopped):
+    note = tmp_path / train.STOPPED_EARLY
+    note.write_text('{"iteration": 1}')
+
+    def run():
+        assert not note.exists()  # an earlier run's
+
+    runner = SimpleNamespace(
+        work_dir=str(tmp_path),
+        rank=0,
+        iter=3,
+        train=run,
+        train_loop=SimpleNamespace(stop_training=stopped),
+    )
+    train.run_training(runner)
+    assert note.exists() == stopped
+    if stopped:
+        assert json.loads(note.read_text()) == dict(iteration=3)

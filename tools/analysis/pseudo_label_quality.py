@@ -21,6 +21,7 @@ import argparse
 import contextlib
 import io
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -78,6 +79,21 @@ def load_model(cfg: Config):
     return model.eval()
 
 
+def unlabeled(dataset, labeled: Path) -> list[int]:
+    """Indices of the images that a COCO file of the same folder lacks.
+
+    Args:
+        dataset (CocoDataset): The images.
+        labeled (Path): COCO file of the labelled images.
+    """
+    images = json.loads(labeled.read_text())['images']
+    folder = dataset.data_prefix['img']
+    # As MMDet joins them. A name may end as another: 1.jpg and 11.jpg.
+    paths = {os.path.join(folder, image['file_name']) for image in images}
+    infos = map(dataset.get_data_info, range(len(dataset)))
+    return [n for n, i in enumerate(infos) if i['img_path'] not in paths]
+
+
 @torch.no_grad()
 def measure(
     cfg: Config,
@@ -105,7 +121,6 @@ def measure(
     model = load_model(cfg)
     labeled_cfg = cfg.train_dataloader.dataset.labeled
     labeled = Path(labeled_cfg.data_root, labeled_cfg.ann_file)
-    names = {i['file_name'] for i in json.loads(labeled.read_text())['images']}
     truth_cfg = dict(
         type=labeled_cfg.type,
         ann_file=str(Path(ann_file).absolute()),
@@ -124,12 +139,12 @@ def measure(
     classes = dataset.metainfo['classes']
     table = Comparison(classes)
     pictures = []
-    num = min(len(dataset), limit or len(dataset))
-    for n in track(range(num), 'pseudo-labels'):
+    left = unlabeled(dataset, labeled)
+    if limit is not None:
+        left = [n for n in left if n < limit]
+    for n in track(left, 'pseudo-labels'):
         item = dataset[n]
         sample = item['data_samples']
-        if sample.img_path.endswith(tuple(names)):
-            continue
         rgb = item['inputs'][None].flip(1).float()
         data = model.data_preprocessor(
             dict(inputs=[item['inputs']], data_samples=[sample])

@@ -65,9 +65,7 @@ def make_frames(
         frame += rng.integers(-1, 2, frame.shape)
         name = f'{i}.png'
         cv2.imwrite(str(root / name), frame.clip(0, 255).astype(np.uint8))
-        images.append(
-            dict(id=i, file_name=name, height=HEIGHT, width=WIDTH)
-        )
+        images.append(dict(id=i, file_name=name, height=HEIGHT, width=WIDTH))
         for _ in range(objects):
             # From a distant pedestrian to a car, more of the former.
             radius = 10 * 2 ** rng.uniform(0, 4)

@@ -128,32 +128,37 @@ def train_and_test(
 
 
 def generate_pseudo_labels(config: str, checkpoint: Path, out: Path) -> None:
-    """Pseudo-labels of a stage for the next one, once.
+    """Pseudo-labels of a stage for the next one, once for each checkpoint.
 
     Args:
         config (str): Of the stage that made ``checkpoint``, from the root.
         checkpoint (Path): The teacher.
         out (Path): The file.
+
+    Raises:
+        ValueError: if a file is there that tools/generate_pseudo_labels.py
+            did not make, or that was edited since.
     """
-    if out.is_file():
-        return
+    from generate_pseudo_labels import is_current
+
     # The images and the thresholds of the stage that trains on them.
     base = ROOT / 'configs/_base_/datasets/shapes_pseudo.py'
     wanted = Config.fromfile(str(base)).pseudo_labels
+    command = [
+        config,
+        str(checkpoint),
+        '--images',
+        wanted.images,
+        '--image-root',
+        wanted.image_root,
+        *wanted.options,
+        '--out',
+        str(out),
+    ]
+    if is_current(out, command, ROOT):
+        return
     _call(
-        [
-            'tools/generate_pseudo_labels.py',
-            config,
-            str(checkpoint),
-            '--images',
-            wanted.images,
-            '--image-root',
-            wanted.image_root,
-            *wanted.options,
-            '--out',
-            str(out),
-        ],
-        out.with_suffix('.log'),
+        ['tools/generate_pseudo_labels.py', *command], out.with_suffix('.log')
     )
 
 

@@ -27,7 +27,7 @@ val_cfg = dict(type='TeacherStudentValLoop')
 mean_teacher = dict(
     type='BurnInMeanTeacherHook', burn_in=20000, momentum=0.0004
 )
-custom_hooks = [mean_teacher, dict(type='RandomStateHook')]
+custom_hooks = [mean_teacher]
 default_hooks = dict(
     checkpoint=dict(interval=7000, save_best='student/coco/segm_mAP')
 )

@@ -18,7 +18,6 @@ model = dict(
 custom_hooks = [
     _base_.mean_teacher,
     dict(type='PseudoLabelRefineHook', draw_interval=500),
-    dict(type='RandomStateHook'),
 ]
 train_dataloader = dict(
     dataset=dict(unlabeled=dict(pipeline=_base_.clean_student_pipeline))

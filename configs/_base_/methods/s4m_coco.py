@@ -19,7 +19,6 @@ mean_teacher = dict(burn_in=25000)
 custom_hooks = [
     dict(_base_.mean_teacher, burn_in=25000),
     dict(type='PseudoLabelRefineHook', draw_interval=500),
-    dict(type='RandomStateHook'),
 ]
 train_dataloader = dict(
     batch_size=6,

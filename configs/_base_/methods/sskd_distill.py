@@ -21,7 +21,4 @@ distill = dict(
     ),
     strong_augment=dict(type='StrongAugment'),
 )
-custom_hooks = [
-    dict(type='ContrastiveDiagnosticsHook', interval=50),
-    dict(type='RandomStateHook'),
-]
+custom_hooks = [dict(type='ContrastiveDiagnosticsHook', interval=50)]

@@ -38,22 +38,25 @@ class DrawIndex(int):
 
 @contextmanager
 def seeded(seed: tuple[int, ...]):
-    """Seed python, numpy and torch inside, and undo it after.
+    """Seed python, numpy and torch on the host, and undo it on leaving.
 
     The model's random numbers do not depend on what the data draws, and the
-    data's not on the number of workers.
+    data's not on the number of workers. The generators of devices are left
+    alone: the data does not draw from them, and the model does.
     """
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    # torch.manual_seed would seed every device as well.
+    generator = torch.default_generator
+    states = random.getstate(), np.random.get_state(), generator.get_state()
     words = np.random.SeedSequence(seed).generate_state(3)
     random.seed(int(words[0]))
     np.random.seed(words[1])
-    torch.manual_seed(int(words[2]))
+    generator.manual_seed(int(words[2]))
     try:
         yield
     finally:
         random.setstate(states[0])
         np.random.set_state(states[1])
-        torch.set_rng_state(states[2])
+        generator.set_state(states[2])
 
 
 @DATASETS.register_module()

@@ -3,12 +3,52 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
+from collections.abc import Callable
+from unittest import mock
 
+import numpy as np
 from mmdet.evaluation import CityScapesMetric
+from mmdet.evaluation.metrics.cityscapes_metric import CSEval
 from mmdet.registry import METRICS
 from mmengine.logging import print_log
+
+
+def evaluate_by_class(
+    evaluate: Callable, matches: dict, args: argparse.Namespace
+) -> np.ndarray:
+    """Call cityscapesScripts' ``evaluateMatches`` for one class at a time.
+
+    It fails with an IndexError where it ignores all predictions of a class
+    that has objects, since each lies in a void region, a group or a small
+    object (its issue 89). No object of the class is found then, at any
+    overlap: its AP is 0, as it would be without these predictions.
+
+    Args:
+        evaluate (callable): ``evaluateMatches``.
+        matches (dict): Its first argument.
+        args (Namespace): Its second argument.
+
+    Returns:
+        ndarray: (1, classes, overlaps) AP.
+    """
+    names, found = args.instLabels, []
+    for name in names:
+        args.instLabels = [name]
+        try:
+            found.append(evaluate(matches, args))
+        except IndexError:
+            print_log(
+                f'AP of {name} is 0: all its predictions lie in regions that '
+                'Cityscapes ignores.',
+                logger='current',
+            )
+            found.append(np.zeros((1, 1, len(args.overlaps))))
+        finally:
+            args.instLabels = names
+    return np.concatenate(found, axis=1)
 
 
 @METRICS.register_module()
@@ -17,9 +57,9 @@ class CityscapesInstanceMetric(CityScapesMetric):
 
     * Predictions go to a temporary folder by default, so that two runs do not
       delete each other's files. On several nodes name a shared folder.
-    * cityscapesScripts fails with an IndexError when all predictions of a
-      class lie in ignored regions (its issue 89), which happens to young
-      networks: that evaluation is reported as nan.
+    * A class whose predictions are all ignored has an AP of 0
+      (:func:`evaluate_by_class`), which happens to young networks. The AP is
+      nan only where the ground truth has no object of any class.
 
     Args:
         seg_prefix (str): Folder of the ground truth PNGs.
@@ -37,19 +77,15 @@ class CityscapesInstanceMetric(CityScapesMetric):
     def compute_metrics(self, results: list) -> dict[str, float]:
         """``mAP`` and ``AP@50`` as fractions; logs the table per class."""
         printed = io.StringIO()
-        try:
-            # cityscapesScripts prints a counter for each image.
-            with contextlib.redirect_stdout(printed):
-                metrics = super().compute_metrics(results)
-            table = printed.getvalue().partition('#####')
-            print_log('\n' + ''.join(table[1:]), logger='current')
-            return metrics
-        except IndexError:
-            print_log(
-                'cityscapesScripts cannot score this evaluation: all '
-                'predictions of a class lie in ignored regions '
-                '(cityscapesScripts issue 89). Reported as nan.',
-                logger='current',
-                level=30,
-            )
-            return {'mAP': float('nan'), 'AP@50': float('nan')}
+        evaluate = CSEval.evaluateMatches
+        by_class = mock.patch.object(
+            CSEval,
+            'evaluateMatches',
+            lambda matches, args: evaluate_by_class(evaluate, matches, args),
+        )
+        # cityscapesScripts prints a counter for each image.
+        with by_class, contextlib.redirect_stdout(printed):
+            metrics = super().compute_metrics(results)
+        table = printed.getvalue().partition('#####')
+        print_log('\n' + ''.join(table[1:]), logger='current')
+        return metrics

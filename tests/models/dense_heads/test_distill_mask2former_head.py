@@ -93,8 +93,8 @@ def test_loss__divides_by_the_objects_of_the_batch(pair, counts, monkeypatch):
     monkeypatch.setattr(
         mask2former_head,
         'get_uncertain_point_coords_with_randomness',
-        lambda logits, _, num, *args: 0.2 + 0.6 * torch.rand(
-            len(logits), num, 2
+        lambda logits, _, num, *args: (
+            0.2 + 0.6 * torch.rand(len(logits), num, 2)
         ),
     )
     head = pair[0].panoptic_head

@@ -185,7 +185,9 @@ def _resize_region(
     last = np.minimum(np.ceil(high + reach), old).astype(int)
     region = image[first[1] : last[1], first[0] : last[0]]
     # The end of the last column may lie beyond the image by rounding.
-    bounds = np.clip([*(low - first), *(high - first)], 0, [*(last - first)] * 2)
+    bounds = np.clip(
+        [*(low - first), *(high - first)], 0, [*(last - first)] * 2
+    )
     resized = Image.fromarray(np.ascontiguousarray(region)).resize(
         tuple((box[2:] - box[:2]).tolist()),
         pillow_interp_codes[interpolation],

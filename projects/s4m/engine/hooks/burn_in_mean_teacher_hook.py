@@ -7,8 +7,10 @@ import torch
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
 from torch import nn
+
+from s4m.models.detectors import check_fits, load_detector, network_state
 
 _STRATEGIES = ('guided', 'standard', 'fixed')
 
@@ -102,19 +104,38 @@ class BurnInMeanTeacherHook(Hook):
         if resume_from or not self.needs_teacher:
             _unwrap(runner.model).teacher_checkpoint = None
 
-    def before_train(self, runner: Runner) -> None:
-        """Check the teacher and pair the tensors."""
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Check ``load_from`` where it is all that the teacher starts from.
+
+        Raises:
+            ValueError: if it does not fit the teacher: MMEngine would leave
+                random weights in the place of what does not fit.
+        """
         model = _unwrap(runner.model)
-        if (
-            self.needs_teacher
-            and runner.iter == 0
-            and model.teacher_checkpoint is None
-            and runner._load_from is None
-        ):
-            raise ValueError(
-                f'Strategy {self.strategy!r} starts from a trained teacher: '
-                'set model.teacher_checkpoint to its file or work directory.'
-            )
+        # Testing loads too, but builds no training loop.
+        training = isinstance(runner._train_loop, BaseLoop)
+        is_start = training and not runner._resume
+        is_teacher = self.needs_teacher and model.teacher_checkpoint is None
+        if is_start and is_teacher:
+            state = network_state(checkpoint, 'teacher')
+            check_fits(model.teacher, state, runner._load_from)
+
+    def before_train(self, runner: Runner) -> None:
+        """Check the teacher and pair the tensors.
+
+        ``load_from`` has come after ``teacher_checkpoint``, and a checkpoint
+        of one network fills both: then it is the student's start only.
+        """
+        model = _unwrap(runner.model)
+        if self.needs_teacher and runner.iter == 0:
+            if model.teacher_checkpoint is None and runner._load_from is None:
+                raise ValueError(
+                    f'Strategy {self.strategy!r} starts from a trained '
+                    'teacher: set model.teacher_checkpoint to its file or '
+                    'work directory.'
+                )
+            if model.teacher_checkpoint and runner._load_from is not None:
+                load_detector(model.teacher, model.teacher_checkpoint)
         self._tensors = _paired_tensors(model.teacher, model.student)
         self._unsup_weight = model.unsup_weight
         self._accumulation = getattr(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random states in the checkpoint."""
+"""Random numbers of each process: their seeds and their states."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from mmdet.registry import HOOKS
 from mmengine.dist import all_gather_object, get_rank, get_world_size
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
+from torch.utils.data import DataLoader
 
 
 def get_random_state() -> dict:
@@ -41,45 +42,98 @@ def set_random_state(state: dict) -> None:
         torch.cuda.set_rng_state(state['cuda'].cpu())
 
 
+def seed_generators(seed: tuple[int, ...]) -> None:
+    """Seed python, numpy, torch and all devices.
+
+    Args:
+        seed (tuple[int]): Any two tuples give unrelated random numbers.
+    """
+    words = np.random.SeedSequence(seed).generate_state(3)
+    random.seed(int(words[0]))
+    np.random.seed(words[1])
+    torch.manual_seed(int(words[2]))
+
+
+def _reseed_samplers(loader: DataLoader, old: int, new: int) -> None:
+    """Give a loader's samplers a seed in place of the one they were built on.
+
+    A sampler whose config names a seed of its own keeps it.
+    """
+    inner = getattr(loader.batch_sampler, 'sampler', None)
+    for sampler in (loader.sampler, loader.batch_sampler, inner):
+        if getattr(sampler, 'seed', None) == old:
+            sampler.seed = new
+
+
 @HOOKS.register_module()
 class RandomStateHook(Hook):
-    """Makes a resumed run continue the random numbers of the stopped one.
+    """Gives each process its own random numbers, and resumes them.
 
-    The states of all ranks are in the checkpoint. Validation does not touch
-    them, whether it runs or not. Together with augmentation that is seeded
-    by the draw (``SemiDataset``), a resumed run equals an uninterrupted one
-    bit for bit where the arithmetic is deterministic.
+    * MMEngine seeds all processes alike, and they build equal networks from
+      it. Before training this hook seeds each process by (seed, rank,
+      iteration): otherwise the images of all processes would get the same
+      augmentation and the losses the same points.
+    * The states of all processes are in the checkpoint, and a run that
+      resumes with as many processes goes on with them. Validation changes
+      them in neither.
+    * MMEngine builds the training loader before it reads the seed of the
+      checkpoint: the samplers get it here, so that a run whose config names
+      no seed resumes its own order of images.
+
+    Together with augmentation that is seeded by the draw (``SemiDataset``),
+    a resumed run equals an uninterrupted one bit for bit where the arithmetic
+    is deterministic.
     """
 
     def __init__(self) -> None:
+        self._start_seed: int | None = None
+        #: States of all processes, where there are several.
         self._gathered: list[dict] | None = None
         self._restore: dict | None = None
+        #: This process's state while a validation runs.
         self._before_val: dict | None = None
+
+    def before_run(self, runner: Runner) -> None:
+        """Remember the seed that the training loader was built with."""
+        self._start_seed = runner.seed
+
+    def before_train(self, runner: Runner) -> None:
+        """Seed the samplers of a resumed run, then this process."""
+        if runner.seed != self._start_seed:
+            _reseed_samplers(
+                runner.train_dataloader, self._start_seed, runner.seed
+            )
+        seed_generators((runner.seed, get_rank(), runner.iter))
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
     ) -> None:
-        """Collect the states of all ranks where a checkpoint is due."""
-        if get_world_size() == 1:
-            return
-        due = self.is_last_train_iter(runner) or any(
+        """Collect the states of all processes where a checkpoint is due."""
+        if self.is_last_train_iter(runner) or any(
             self.every_n_train_iters(runner, hook.interval)
             for hook in runner.hooks
-            if isinstance(hook, CheckpointHook)
-        )
-        if due:
-            states = all_gather_object(get_random_state())
-            self._gathered = states
+            if isinstance(hook, CheckpointHook) and not hook.by_epoch
+        ):
+            self._gather()
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Collect them for a checkpoint of an epoch."""
+        self._gather()
+
+    def _gather(self) -> None:
+        if get_world_size() > 1:
+            self._gathered = all_gather_object(get_random_state())
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Add the states, one per rank."""
+        """Add the states, one per process."""
         if get_world_size() == 1:
-            checkpoint['random_states'] = [get_random_state()]
+            state = self._before_val or get_random_state()
+            checkpoint['random_states'] = [state]
         elif self._gathered is not None:
             checkpoint['random_states'] = self._gathered
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Remember this rank's state until the first iteration."""
+        """Remember this process's state until the first iteration."""
         states = checkpoint.get('random_states')
         if not runner._resume or states is None:
             return
@@ -101,8 +155,12 @@ class RandomStateHook(Hook):
             self._restore = None
 
     def before_val(self, runner: Runner) -> None:
-        """Keep the states that training continues with."""
+        """Keep the states that training continues with.
+
+        A checkpoint that a new best score writes again holds them too.
+        """
         self._before_val = get_random_state()
+        self._gather()
 
     def after_val(self, runner: Runner) -> None:
         """Undo what validation drew."""

@@ -22,8 +22,10 @@ from .distill_mask2former import (
 from .prompted_detector import PromptedDetector
 from .semi_instance_segmentor import (
     SemiInstanceSegmentor,
+    check_fits,
     find_checkpoint,
     load_detector,
+    network_state,
     valid_sizes,
 )
 
@@ -40,8 +42,10 @@ __all__ = [
     'PromptedDetector',
     'SemiInstanceSegmentor',
     'StructuralDistillMixin',
+    'check_fits',
     'find_checkpoint',
     'load_detector',
+    'network_state',
     'object_grid',
     'record_output',
     'sample_query_points',

@@ -338,13 +338,42 @@ def load_detector(detector: nn.Module, path: str) -> None:
         raise ValueError(
             f'Teacher checkpoint {file} cannot be read: {e}'
         ) from e
+    state = network_state(checkpoint, 'student')
+    check_fits(detector, state, str(file))
+    detector.load_state_dict(state)
+    print_log(f'Teacher: weights of {file}', logger='current')
+
+
+def network_state(checkpoint: dict, name: str) -> dict[str, Tensor]:
+    """Weights of one network of a checkpoint.
+
+    Args:
+        checkpoint (dict): A checkpoint of a detector, or of a
+            ``SemiInstanceSegmentor``.
+        name (str): The network of the latter, ``teacher`` or ``student``.
+    """
     state = checkpoint.get('state_dict', checkpoint)
-    student = {
-        k.removeprefix('student.'): v
+    chosen = {
+        k.removeprefix(f'{name}.'): v
         for k, v in state.items()
-        if k.startswith('student.')
+        if k.startswith(f'{name}.')
     }
-    state = student or state
+    return chosen or state
+
+
+def check_fits(
+    detector: nn.Module, state: dict[str, Tensor], file: str
+) -> None:
+    """Refuse weights that a teacher would only take in part.
+
+    Args:
+        detector (nn.Module): The teacher.
+        state (dict): Weights.
+        file (str): Where they are from, for messages.
+
+    Raises:
+        ValueError: if a tensor is missing, unexpected or of another shape.
+    """
     own = detector.state_dict()
     missing, unexpected, differ = compare_state_dicts(own, state)
     shapes = [
@@ -364,5 +393,3 @@ def load_detector(detector: nn.Module, path: str) -> None:
             f'({len(unexpected)}), shapes {shapes[:3]} ({len(shapes)}). Do '
             'teacher and student have the same backbone and head?'
         )
-    detector.load_state_dict(state)
-    print_log(f'Teacher: weights of {file}', logger='current')
