@@ -5,9 +5,10 @@ A row holds for the configs whose path matches one of its patterns; a later row
 overrides an earlier one. ``test_published_constants.py`` wants every constant
 of every config to be here, and no other.
 
-Sources: "GD" is Guided Distillation (arXiv 2308.02668), "S4M" arXiv 2504.05301,
-"SSKD" arXiv 2604.03841; "code" what the authors released, "Mask2Former" its
-released configs, which GD and S4M build on; "here" is a choice of this project.
+Sources: "GD" is Guided Distillation (arXiv 2308.02668), "S4M" arXiv
+2504.05301, "SSKD" arXiv 2604.03841; "code" what the authors released,
+"Mask2Former" its released configs, which GD and S4M build on; "here" is a
+choice of this project.
 """
 
 from __future__ import annotations

@@ -210,5 +210,5 @@ def test_pseudo_labels__are_checked_as_labels_are(dataset_cfg, files):
     )
     for name in ('LoadAnnotations', 'LoadLazyAnnotations'):
         steps[index] = dict(type=name, with_mask=True)
-        with pytest.raises(ValueError, match='annotation 5 .* no segmentat'):
+        with pytest.raises(ValueError, match=r'annotation 5 .* no segment'):
             DATASETS.build(dataset_cfg)

@@ -26,6 +26,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import s4m  # noqa: F401
 import torch
 from mmdet.registry import DATASETS
 from mmengine.config import Config
@@ -33,8 +34,6 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 from pycocotools import mask as mask_utils
 from torch.utils.data import DataLoader
-
-import s4m  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = dict(

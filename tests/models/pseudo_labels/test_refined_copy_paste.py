@@ -170,7 +170,7 @@ def test_one_image__is_left_alone():
 
 @pytest.mark.parametrize('mode', ['static', 'dynamic'])
 def test_no_donor__the_image_stays_as_it_is(mode):
-    """Overlaps and hidden masks included; the partner receives all the same."""
+    """Overlaps and hidden masks included; the partner receives its own."""
     masks = np.zeros((3, H, W), bool)
     masks[0, 2:4, 2:4] = True  # hidden by the next one
     masks[1, 1:6, 1:6] = True
