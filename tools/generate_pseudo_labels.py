@@ -173,18 +173,21 @@ def annotations_digest(annotations: list[dict]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def is_current(
+def keep_or_set_aside(
     out: Path, command: list[str], root: Path | None = None
 ) -> bool:
-    """Whether a file is there that a command would make again as it is.
+    """Keep a file that a command of this script would make as it is.
 
-    One of another teacher or of other options is renamed to ``*.old``, with a
-    line that says why.
+    A file of another teacher or of other options is renamed to ``*.old``, with
+    a line that says why.
 
     Args:
-        out (Path): The file.
+        out (Path): The file, which may be missing.
         command (list[str]): Arguments of this script, ``--out`` included.
         root (Path, optional): Folder in which it is called, if not this one.
+
+    Returns:
+        bool: whether the file is there.
 
     Raises:
         ValueError: if the file was not made by this script, or was edited
@@ -212,6 +215,7 @@ def is_current(
     for settings in (info, wanted):
         # Folders may have moved.
         settings['config'] = Path(settings.get('config', '')).name
+    del wanted['batch_size']  # rounding at most
     for name in ('checkpoint', 'images'):
         if f'{name}_sha256' in wanted:
             del wanted[name]
@@ -592,6 +596,7 @@ def _bool_masks(pred: InstanceData) -> InstanceData:
 def main() -> None:
     """Command line."""
     args = parse_args()
+    settings = make_settings(args)
     cfg = load_config(args)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     if args.out.exists():
@@ -606,7 +611,6 @@ def main() -> None:
     by_name = {c['name']: c['id'] for c in data['categories']}
     category_ids = [by_name[name] for name in classes]
     select = Selector(args, classes, build_refiner(args, cfg))
-    settings = make_settings(args)
     parts = Parts(args.out, settings)
     done = parts.read()
     left = [image for image in data['images'] if image['id'] not in done]

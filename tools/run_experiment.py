@@ -21,7 +21,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from generate_pseudo_labels import is_current
+from generate_pseudo_labels import keep_or_set_aside
 from mmengine.config import Config
 from s4m.models.detectors import find_checkpoint
 from train import STOPPED_EARLY
@@ -130,7 +130,7 @@ def generate(cfg: Config, args: argparse.Namespace) -> None:
     where = [str(teacher), str(checkpoint)]
     try:
         command = [*where, *with_cfg_options(options, args)]
-        if is_current(target, command, ROOT):
+        if keep_or_set_aside(target, command, ROOT):
             print(f'pseudo-labels: made ({target.relative_to(ROOT)})')
             return
     except ValueError as e:

@@ -139,7 +139,7 @@ def generate_pseudo_labels(config: str, checkpoint: Path, out: Path) -> None:
         ValueError: if a file is there that tools/generate_pseudo_labels.py
             did not make, or that was edited since.
     """
-    from generate_pseudo_labels import is_current
+    from generate_pseudo_labels import keep_or_set_aside
 
     # The images and the thresholds of the stage that trains on them.
     base = ROOT / 'configs/_base_/datasets/shapes_pseudo.py'
@@ -155,7 +155,7 @@ def generate_pseudo_labels(config: str, checkpoint: Path, out: Path) -> None:
         '--out',
         str(out),
     ]
-    if is_current(out, command, ROOT):
+    if keep_or_set_aside(out, command, ROOT):
         return
     _call(
         ['tools/generate_pseudo_labels.py', *command], out.with_suffix('.log')
