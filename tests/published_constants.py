@@ -934,8 +934,9 @@ TABLE = [
     ),
     Row(
         tuple(p for p in _NANO if 'sskd' in p),
-        'here: a transformer from scratch, with a warm-up',
+        'here: a transformer from scratch, with a warm-up, no batch norm',
         dict(
+            dpt_norm=None,
             lr=1e-3,
             weight_decay=0.05,
             warm_up=80,
