@@ -122,7 +122,7 @@ def test_resize__is_closer_to_the_shape_than_a_resized_bitmap():
         return (disc & (mask > 0)).sum() / (disc | (mask > 0)).sum()
 
     whole = LazyMasks([[outline]], H, W)
-    rle = LazyMasks([_rle(whole.masks[0])], H, W)
+    rle = LazyMasks([_rle(bitmap.masks[0])], H, W)
     assert iou(bitmap.resize(size).masks[0]) < 0.88
     assert iou(whole.resize(size).masks[0]) > 0.92
     assert iou(rle.resize(size).masks[0]) > 0.92
@@ -187,3 +187,31 @@ def test_init__rle_of_another_size():
         LazyMasks([_rle(_bitmap())], 90, 60)
     with pytest.raises(ValueError, match="use 'nearest'"):
         LazyMasks([], H, W).resize((1, 1), 'bilinear')
+
+
+def test_flip__an_object_without_a_polygon():
+    """A box may touch a crop that its polygon does not."""
+    masks = LazyMasks([[SQUARE], [TRIANGLE], []], H, W)
+    cropped = masks.crop(np.array([0, 0, 20, 15])).flip()
+    assert cropped.masks.shape == (3, 15, 20)
+    assert not cropped.masks.any()
+
+
+def test_pixels__count_once_they_are_there():
+    """Erasing, then any change of geometry; MMDet's CopyPaste sets them."""
+    masks = LazyMasks([[SQUARE], _rle(_bitmap())], H, W)
+    stock = BitmapMasks(masks.masks.copy(), H, W)
+    for some in (masks, stock):
+        some.masks[:, 25:] = 0
+    box = np.array([5, 5, 60, 50])
+    for change in (
+        lambda m: m.resize((75, 113)),
+        lambda m: m.rescale(0.5),
+        lambda m: m.crop(box),
+        lambda m: m.flip('vertical'),
+        lambda m: m[1:],
+    ):
+        got = change(masks)
+        assert np.array_equal(got.masks, change(stock).masks)
+    masks.masks = np.ones((3, H, W), np.uint8)
+    assert len(masks) == 3 and masks.areas.tolist() == [H * W] * 3

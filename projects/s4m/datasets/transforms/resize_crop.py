@@ -23,9 +23,9 @@ class ResizeCrop(Resize):
 
     Use it as the ``resize_type`` of MMDet's ``RandomChoiceResize`` or
     ``RandomResize``, which draw the scale. The result is that of the two
-    transforms with the same random numbers. Pillow holds the source region
-    in single precision, so that a value may be rounded otherwise in each of
-    its two passes: of photos' values 0.2 % differ by one grey level.
+    transforms with the same random numbers, up to rounding: Pillow holds the
+    source region in single precision, so that one value in some hundreds
+    differs by a grey level (docs/differences.md).
 
     detectron2 resizes with Pillow, whose filter widens when an image shrinks;
     OpenCV's does not, and aliases.
@@ -44,6 +44,10 @@ class ResizeCrop(Resize):
         keep_ratio (bool): As in ``Resize``. Default: True.
         backend (str): ``pillow`` or ``cv2``. Default: ``pillow``.
         **kwargs: Other arguments of ``Resize``.
+
+    Raises:
+        ValueError: if Pillow lacks the interpolation, or an image is not of
+            bytes.
 
     Example:
         >>> dict(
@@ -66,6 +70,11 @@ class ResizeCrop(Resize):
         super().__init__(
             *args, keep_ratio=keep_ratio, backend=backend, **kwargs
         )
+        if backend == 'pillow' and self.interpolation not in _SUPPORT:
+            raise ValueError(
+                f'interpolation must be one of {sorted(_SUPPORT)} with '
+                f"backend='pillow', got {self.interpolation!r}"
+            )
         self.crop = RandomCrop(tuple(crop_size))
         self.keep_empty = keep_empty
 
@@ -131,7 +140,7 @@ class ResizeCrop(Resize):
         if results.get('gt_masks') is not None:
             masks = results['gt_masks'].resize(size[::-1]).crop(box)
             results['gt_masks'] = masks
-            valid = masks.masks.any((1, 2))
+            valid = masks.to_ndarray().any((1, 2))
             if boxes is not None:
                 results['gt_bboxes'] = masks.get_bboxes(type(boxes))
         if self.keep_empty or valid.all():
@@ -176,9 +185,21 @@ def _resize_region(
             image, size, interpolation=interpolation, backend=backend
         )
         return image[box[1] : box[3], box[0] : box[2]]
-    old = np.array([image.shape[1], image.shape[0]])
-    step = old / size
-    low, high = box[:2] * step, box[2:] * step
+    if image.dtype != np.uint8:
+        raise ValueError(
+            f'Pillow resizes bytes (uint8), got {image.dtype}: resize before '
+            "what changes the type, or set backend='cv2'"
+        )
+    old, new = np.array([image.shape[1], image.shape[0]]), np.array(size)
+    step = old / new
+    # Ties between two grey levels are common where the ratio is simple. From
+    # a multiple of its period, the source is at whole pixels and ties fall
+    # as in the whole image.
+    period = new // np.gcd(old, new)
+    period[period > 32] = 1
+    start = box[:2] // period * period
+    stop = -(-box[2:] // period) * period
+    low, high = start * step, stop * step
     # Filters reach beyond the box, and widen when the image shrinks.
     reach = np.ceil(_SUPPORT[interpolation] * np.maximum(step, 1)) + 1
     first = np.maximum(np.floor(low - reach), 0).astype(int)
@@ -189,8 +210,9 @@ def _resize_region(
         [*(low - first), *(high - first)], 0, [*(last - first)] * 2
     )
     resized = Image.fromarray(np.ascontiguousarray(region)).resize(
-        tuple((box[2:] - box[:2]).tolist()),
+        tuple((stop - start).tolist()),
         pillow_interp_codes[interpolation],
         box=tuple(bounds.tolist()),
     )
-    return np.array(resized)
+    (left, top), (right, bottom) = box[:2] - start, box[2:] - start
+    return np.array(resized)[top:bottom, left:right]
