@@ -65,6 +65,14 @@ _CITYSCAPES_SCALES = [
         *(1331, 1433, 1536, 1638, 1740, 1843, 1945, 2048),
     )
 ]
+#: Mask2Former: embeddings have no decay, Swin's learn as its backbone.
+_EMBEDDINGS = dict(
+    absolute_pos_embed=dict(lr_mult=0.1, decay_mult=0),
+    relative_position_bias_table=dict(lr_mult=0.1, decay_mult=0),
+    query_embed=dict(decay_mult=0),
+    query_feat=dict(decay_mult=0),
+    level_embed=dict(decay_mult=0),
+)
 _MASK2FORMER = dict(
     num_queries=100,
     decoder_layers=9,
@@ -127,7 +135,12 @@ TABLE = [
             clip_norm=2,
             backbone_lr_mult=0.1,
             norm_decay_mult=0,
+            other_groups=_EMBEDDINGS,
             accumulation=1,
+            # ImageNet's, in RGB.
+            pixel_mean=[123.675, 116.28, 103.53],
+            pixel_std=[58.395, 57.12, 57.375],
+            size_divisor=32,
             warm_up=0,
             schedule='PolyLR',
             power=0.9,
@@ -556,6 +569,14 @@ TABLE = [
     ),
     # --------------------------------------------------------------- mixing
     Row(MIXING, 'MMDetection: its own heads', dict(num_classes=None)),
+    Row(
+        ('mixing/*rtmdet*',),
+        'MMDetection: RTMDet sees BGR',
+        dict(
+            pixel_mean=[103.53, 116.28, 123.675],
+            pixel_std=[57.375, 57.12, 58.395],
+        ),
+    ),
     Row(('mixing/s4m_teacher_*',), 'here', dict(sd_features='neck')),
     Row(
         MIXING_STUDENT,
@@ -642,6 +663,7 @@ TABLE = [
         dict(
             _MASK2FORMER,
             backbone='ViTFeaturePyramid',
+            size_divisor=14,
             arch='vit_small_patch14_dinov2',
             pretrained='checkpoints/dinov2_vits14_pretrain.pth',
             out_indices=[2, 5, 8, 11],
@@ -723,6 +745,9 @@ TABLE = [
             max_per_image=100,
             detector_scale=[1333, 800],
             num_classes=8,
+            size_divisor=1,
+            # SAM 2's part, where it trains: assumed.
+            other_groups=dict(_EMBEDDINGS, segmenter=dict(lr_mult=0.2)),
             lr=5e-5,
             weight_decay=0.01,
             clip=0.1,
@@ -742,6 +767,8 @@ TABLE = [
         "assumed: SAM 2's neck and mask decoder, 512 anchors of its embedding",
         dict(
             segmenter_trains=['image_encoder.neck', 'sam_mask_decoder'],
+            loss_mask_weight=5,
+            loss_dice_weight=5,
             joint=True,
             contrast_in_channels=256,
             contrast_anchors_per_image=512,
@@ -937,6 +964,7 @@ TABLE = [
         'here: a transformer from scratch, with a warm-up, no batch norm',
         dict(
             dpt_norm=None,
+            size_divisor=32,
             lr=1e-3,
             weight_decay=0.05,
             warm_up=80,
@@ -999,6 +1027,10 @@ TABLE = [
         "here: RTMDet's rate and clipping, the nano SAM 2",
         dict(
             detector='RTMDet',
+            pixel_mean=[103.53, 116.28, 123.675],
+            pixel_std=[57.375, 57.12, 58.395],
+            size_divisor=32,
+            other_groups=_EMBEDDINGS,
             pretrained=None,
             segmenter='nano_sam2',
             test_score_thr=0.05,
@@ -1025,8 +1057,9 @@ TABLE = [
             'sskd/sskd_teacher_adapt_shapes_*',
             'sskd/sskd_teacher_selftrain_shapes_*',
         ),
-        "here: the nano SAM 2's embedding",
+        "here: the nano SAM 2's embedding, a twentieth of the rate",
         dict(
+            other_groups=dict(_EMBEDDINGS, segmenter=dict(lr_mult=0.05)),
             joint=None,
             contrast_in_channels=64,
             contrast_num_negatives=64,

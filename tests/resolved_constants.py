@@ -45,6 +45,14 @@ def constants(cfg: Config, num_gpus: int) -> dict[str, Any]:
     found.update(_schedule(cfg))
     found.update(_data(cfg, num_gpus))
     model = cfg.model
+    pixels = model.get('data_preprocessor', {})
+    if 'mean' not in pixels:
+        pixels = model.detector.data_preprocessor
+    found.update(
+        pixel_mean=pixels.mean,
+        pixel_std=pixels.std,
+        size_divisor=pixels.get('pad_size_divisor', 1),
+    )
     found.update(_semi(cfg))
     if model.type == 'PromptedDetector':
         found.update(_prompted(model))
@@ -71,8 +79,9 @@ def _schedule(cfg: Config) -> Iterator[tuple[str, Any]]:
     yield 'weight_decay', wrapper.optimizer.weight_decay
     yield 'clip', wrapper.clip_grad.max_norm
     yield 'clip_norm', wrapper.clip_grad.norm_type
-    keys = wrapper.paramwise_cfg.custom_keys
-    yield 'backbone_lr_mult', keys.backbone.lr_mult
+    keys = dict(wrapper.paramwise_cfg.custom_keys)
+    yield 'backbone_lr_mult', keys.pop('backbone').lr_mult
+    yield 'other_groups', {k: dict(v) for k, v in keys.items()}
     yield 'norm_decay_mult', wrapper.paramwise_cfg.norm_decay_mult
     yield 'accumulation', wrapper.get('accumulative_counts', 1)
     yield 'iterations', cfg.train_cfg.max_iters
@@ -240,6 +249,9 @@ def _prompted(model) -> Iterator[tuple[str, Any]]:
     )
     yield 'segmenter', model.segmenter.config
     yield 'segmenter_trains', model.segmenter.get('trainable')
+    for key in ('loss_mask', 'loss_dice'):
+        if model.get(key):
+            yield f'{key}_weight', model[key].loss_weight
     yield 'test_score_thr', model.test_cfg.score_thr
     yield 'max_per_image', model.test_cfg.max_per_image
     yield 'detector_scale', model.test_cfg.get('detector_scale')

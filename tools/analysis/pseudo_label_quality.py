@@ -89,9 +89,16 @@ def unlabeled(dataset, labeled: Path) -> list[int]:
     images = json.loads(labeled.read_text())['images']
     folder = dataset.data_prefix['img']
     # As MMDet joins them. A name may end as another: 1.jpg and 11.jpg.
-    paths = {os.path.join(folder, image['file_name']) for image in images}
+    paths = {
+        os.path.normpath(os.path.join(folder, image['file_name']))
+        for image in images
+    }
     infos = map(dataset.get_data_info, range(len(dataset)))
-    return [n for n, i in enumerate(infos) if i['img_path'] not in paths]
+    return [
+        n
+        for n, info in enumerate(infos)
+        if os.path.normpath(info['img_path']) not in paths
+    ]
 
 
 @torch.no_grad()

@@ -20,7 +20,8 @@ class LazyMasks(BitmapMasks):
     moves and roughens its outline (mean IoU of the two 0.63 at a scale of
     0.2, 0.86 at 0.5; docs/differences.md). An RLE mask keeps the source row
     and column of each of its rows and columns; its pixels are the nearest
-    ones, sampled at pixel centres as Pillow does. Objects that a crop cut away are never decoded.
+    ones, sampled at pixel centres as Pillow does. Objects that a crop cut
+    away are never decoded.
 
     It can be used wherever a ``BitmapMasks`` can. Once its pixels are made or
     set, they are what counts, and every method does what that of
