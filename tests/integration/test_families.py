@@ -153,22 +153,31 @@ def test_sskd__stages(sskd, stage):
             assert 0 <= scalars[f'train/contrast/{name}'].current() <= 1
 
 
-def test_sskd__resume_is_exact(sskd):
-    """Also with a temperature that changes."""
-    losses = []
+@pytest.mark.parametrize('joint', [False, True])
+def test_sskd__resume_is_exact(sskd, joint):
+    """With a temperature that changes; of fixed shares, and of one set, where
+    some batches of two have no labelled image."""
+    losses, branches = [], []
     for resumed in (False, True):
         cfg = sskd('distill')
         cfg.work_dir += f'_{resumed}'
         cfg.model.loss_contrast.update(
             temperature=(0.3, 0.07), schedule_iters=4
         )
+        if joint:
+            cfg.model.joint = True
+            cfg.train_dataloader.sampler = dict(type='SemiSampler')
+            cfg.train_dataloader.batch_size = 2
         if resumed:
             _train(cfg, 2)
         runner = _train(cfg, 3, resume=resumed)
         contrast = runner.model.loss_contrast
         assert contrast.iteration == 3
         losses.append(runner.message_hub.get_scalar('train/loss').data[0][-1])
+        names = runner.message_hub.log_scalars
+        branches.append('train/sup_loss_cls' in names)
     assert losses[0] == losses[1]
+    assert branches == [not joint] * 2
 
 
 def test_sskd__refinement_starts_from_the_student(sskd):
