@@ -2,7 +2,7 @@
 """One row of the matrix: teacher, then student, then the AP of both.
 
     tools/run_experiment.sh s4m cityscapes 10 4
-    tools/run_experiment.sh guided_distillation coco 5 8 --backbone swin_l
+    tools/run_experiment.sh guided_distillation coco 5 4 --backbone swin_l
     tools/run_experiment.sh sskd cityscapes 10 4
 
 A stage whose last checkpoint is there, or that early stopping has ended, is
