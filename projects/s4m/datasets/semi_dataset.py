@@ -36,6 +36,19 @@ class DrawIndex(int):
         return DrawIndex, (int(self), self.seed)
 
 
+def seed_host(seed: tuple[int, ...]) -> None:
+    """Seed python, numpy and torch on the host; devices are left alone.
+
+    Args:
+        seed (tuple[int]): Any two tuples give unrelated random numbers.
+    """
+    words = np.random.SeedSequence(seed).generate_state(3)
+    random.seed(int(words[0]))
+    np.random.seed(words[1])
+    # torch.manual_seed would seed every device as well.
+    torch.default_generator.manual_seed(int(words[2]))
+
+
 @contextmanager
 def seeded(seed: tuple[int, ...]):
     """Seed python, numpy and torch on the host, and undo it on leaving.
@@ -44,13 +57,9 @@ def seeded(seed: tuple[int, ...]):
     data's not on the number of workers. The generators of devices are left
     alone: the data does not draw from them, and the model does.
     """
-    # torch.manual_seed would seed every device as well.
     generator = torch.default_generator
     states = random.getstate(), np.random.get_state(), generator.get_state()
-    words = np.random.SeedSequence(seed).generate_state(3)
-    random.seed(int(words[0]))
-    np.random.seed(words[1])
-    generator.manual_seed(int(words[2]))
+    seed_host(seed)
     try:
         yield
     finally:

@@ -13,6 +13,8 @@ from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
+from s4m.datasets.semi_dataset import seed_host
+
 
 def get_random_state() -> dict:
     """States of python, numpy, torch and this process's GPU.
@@ -48,10 +50,9 @@ def seed_generators(seed: tuple[int, ...]) -> None:
     Args:
         seed (tuple[int]): Any two tuples give unrelated random numbers.
     """
-    words = np.random.SeedSequence(seed).generate_state(3)
-    random.seed(int(words[0]))
-    np.random.seed(words[1])
-    torch.manual_seed(int(words[2]))
+    seed_host(seed)
+    # Devices get the seed that torch has on the host.
+    torch.manual_seed(torch.initial_seed())
 
 
 def _reseed_samplers(loader: DataLoader, old: int, new: int) -> None:
