@@ -57,7 +57,7 @@ def shapes_root(tmp_path_factory) -> Path:
     from cityscapes import convert_split
     from coco_splits import Splitter, draw
     from make_shapes import make_shapes
-    from whole_files import write_json
+    from s4m.utils.whole_files import write_json
 
     root = tmp_path_factory.mktemp('data') / 'shapes'
     make_shapes(root, 12, 4, (64, 128), seed=0, workers=1)

@@ -30,7 +30,7 @@ from rich.progress import (
 ROOT = Path(__file__).resolve().parents[1]
 sys.path += [str(ROOT / 'tools' / 'benchmark'), str(ROOT / 'tools/analysis')]
 import runs  # noqa: E402
-from whole_files import write_json  # noqa: E402
+from s4m.utils.whole_files import write_json  # noqa: E402
 
 DATA = ROOT / 'data' / 'shapes'
 TRUTH = DATA / 'annotations/instancesonly_filtered_gtFine_train.json'

@@ -50,9 +50,9 @@ from torch.utils.data import DataLoader, Dataset
 from train import add_launcher, load_config
 
 sys.path.append(str(Path(__file__).parent / 'dataset_converters'))
-from coco_annotations import instance_annotations
 from images_to_coco import describe
-from whole_files import write_json
+from s4m.datasets.coco_io import instance_annotations
+from s4m.utils.whole_files import write_json
 
 #: Overlap of two views' masks of a class, from which they are one object.
 _SAME_OBJECT = 0.5
@@ -243,7 +243,7 @@ def load_model(cfg: Config, checkpoint: str) -> tuple[nn.Module, list[str]]:
     Raises:
         SystemExit: if the checkpoint does not fit.
     """
-    from s4m.models.state_dicts import compare_state_dicts
+    from s4m.utils.checkpoints import compare_state_dicts
 
     model = MODELS.build(cfg.model)
     meta = {}
@@ -277,7 +277,7 @@ def build_refiner(args: argparse.Namespace, cfg: Config) -> nn.Module | None:
     Raises:
         SystemExit: if there is none to build.
     """
-    from s4m.models.segmenters import attach_segmenter
+    from s4m.models.promptable import attach_segmenter
 
     if args.refine is None:
         return None
@@ -449,7 +449,7 @@ def mask_ious(masks: Tensor) -> Tensor:
 
 def without_overlap(item: InstanceData) -> InstanceData:
     """Pixels go to the mask with the best score; empty masks are dropped."""
-    from s4m.models.pseudo_labels import top_layer
+    from s4m.models.batch_augments import top_layer
 
     item = item[item.scores.argsort(stable=True)]
     order = torch.arange(len(item), device=item.masks.device)

@@ -19,9 +19,9 @@ from mmdet.apis import DetInferencer
 from rich.progress import track
 
 sys.path.append(str(Path(__file__).parent / 'dataset_converters'))
-from coco_annotations import instance_annotations
 from images_to_coco import find_images
-from whole_files import write_json
+from s4m.datasets.coco_io import instance_annotations
+from s4m.utils.whole_files import write_json
 
 
 def main() -> None:

@@ -18,8 +18,8 @@ from mmengine.config import DictAction
 from mmengine.dist import is_main_process
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+from s4m.utils.whole_files import write_json
 from train import add_launcher, load_config
-from whole_files import write_json
 
 
 def parse_args() -> argparse.Namespace:

@@ -17,7 +17,7 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
 from s4m.engine import setup_cpu_distributed
-from whole_files import write_json
+from s4m.utils.whole_files import write_json
 
 #: File in the work directory of a run that ``EarlyStoppingHook`` ended.
 STOPPED_EARLY = 'stopped_early.json'

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from rich.progress import track
-from whole_files import write_whole
+from s4m.utils.whole_files import write_whole
 
 SIDE = 256
 MIN_PIXELS = 200
@@ -231,7 +231,7 @@ def step_loss(segmenter, batch: dict[str, torch.Tensor], box: torch.Tensor):
 @torch.no_grad()
 def mean_iou(segmenter, batches, num_points: int = 3) -> dict[str, float]:
     """Mean IoU of the best predicted of three masks, and of box prompts."""
-    from s4m.models.segmenters import best_mask
+    from s4m.models.promptable import best_mask
 
     found = {'points': [], 'boxes': []}
     for batch in batches:
@@ -303,7 +303,7 @@ def shapes_batches(root: Path, min_pixels: int = MIN_PIXELS):
 # ---------------------------------------------------------------- training
 def image_path_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """The weights that images need, in fp16."""
-    from s4m.models.segmenters.sam2_segmenter import VIDEO_ONLY
+    from s4m.models.promptable.sam2 import VIDEO_ONLY
 
     return {
         k: v.half() if v.is_floating_point() else v
@@ -314,7 +314,7 @@ def image_path_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 def train(args: argparse.Namespace) -> None:
     """Train, log every 100 steps, evaluate and save every 1000."""
-    from s4m.models.segmenters import SAM2Segmenter
+    from s4m.models.promptable import SAM2Segmenter
 
     torch.manual_seed(args.seed)
     segmenter = SAM2Segmenter('nano_sam2', None, frozen=False)
@@ -380,7 +380,7 @@ def train(args: argparse.Namespace) -> None:
 
 def evaluate(checkpoint: Path, shapes: Path | None) -> None:
     """Print the figures of the model card."""
-    from s4m.models.segmenters import SAM2Segmenter
+    from s4m.models.promptable import SAM2Segmenter
 
     segmenter = SAM2Segmenter('nano_sam2', str(checkpoint))
     result = {'held-out scenes': mean_iou(segmenter, held_out_batches())}

@@ -26,7 +26,7 @@ from mmengine.structures import InstanceData
 from nano import DETECTORS, FIND_UNUSED, nano
 from s4m.engine import CPUDistributedDataParallel
 from s4m.models.detectors.semi_instance_segmentor import detector_targets
-from s4m.models.segmenters import attach_segmenter
+from s4m.models.promptable import attach_segmenter
 from torch import nn
 
 SIZE = (64, 96)

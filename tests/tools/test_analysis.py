@@ -21,7 +21,7 @@ from mmengine.runner import Runner
 
 @pytest.mark.parametrize('labels', [False, True])
 def test_browse__panels_of_a_batch(shapes_config, nano_segmenter, labels):
-    from s4m.models.segmenters import attach_segmenter
+    from s4m.models.promptable import attach_segmenter
 
     cfg = shapes_config('s4m_shapes_5p')
     cfg.model.pseudo_labeler.cls_thr = 0.0

@@ -18,7 +18,6 @@ import generate_pseudo_labels as tool
 import numpy as np
 import pytest
 import torch
-from coco_annotations import annotation, encode_masks
 from conftest import CLASSES, ROOT
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
@@ -26,6 +25,7 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 from pycocotools import mask as mask_utils
 from pycocotools.coco import COCO
+from s4m.datasets.coco_io import annotation, encode_masks
 
 
 @pytest.fixture(scope='session')
@@ -449,7 +449,7 @@ def test_annotations__round_trip():
         labels=torch.tensor([1, 0]),
         scores=torch.tensor([0.25, 0.5]),
     )
-    from coco_annotations import instance_annotations
+    from s4m.datasets.coco_io import instance_annotations
 
     (item,) = instance_annotations(pred, 7, [10, 20])  # no empty mask
     assert item['bbox'] == [2, 1, 3, 2] and item['area'] == 6

@@ -119,7 +119,7 @@ def semi_rows(model, inputs: dict, samples: dict, labels: bool) -> list[list]:
     empty = torch.zeros(0, *images.shape[-2:], dtype=torch.bool)
     steps = [('teacher view', teacher_view, [empty] * len(images))]
     if labels:
-        from s4m.models.pseudo_labels import at_full_size
+        from s4m.structures.masks import at_full_size
 
         size = tuple(images.shape[-2:])
         found = model.get_pseudo_instances(

@@ -36,7 +36,7 @@ from pycocotools.coco import COCO
 from rich.progress import track
 
 sys.path.append(str(Path(__file__).parents[1]))
-from whole_files import write_json
+from s4m.utils.whole_files import write_json
 
 
 def load_predictions(path: Path) -> dict:

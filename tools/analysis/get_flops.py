@@ -28,7 +28,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 from s4m.models.data_preprocessors import to_rgb
-from s4m.models.segmenters import attach_segmenter
+from s4m.models.promptable import attach_segmenter
 
 
 @torch.no_grad()

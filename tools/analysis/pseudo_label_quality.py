@@ -37,8 +37,8 @@ from pycocotools.cocoeval import COCOeval
 from rich.progress import track
 
 sys.path.append(str(Path(__file__).parents[1]))
-from coco_annotations import annotation, encode_masks
-from whole_files import write_json
+from s4m.datasets.coco_io import annotation, encode_masks
+from s4m.utils.whole_files import write_json
 
 matplotlib.use('Agg')
 from matplotlib import pyplot as plt
@@ -69,7 +69,7 @@ def best_overlap(
 def load_model(cfg: Config):
     """The semi-supervised model with its teacher and segmenter."""
     from s4m.models.detectors import load_detector
-    from s4m.models.segmenters import attach_segmenter
+    from s4m.models.promptable import attach_segmenter
 
     model = MODELS.build(cfg.model)
     load_detector(model.teacher, cfg.model.teacher_checkpoint)
@@ -121,7 +121,7 @@ def measure(
     Returns:
         tuple: figures and pictures, (H, 3 W, 3) BGR each.
     """
-    from s4m.models.pseudo_labels import at_full_size
+    from s4m.structures.masks import at_full_size
 
     init_default_scope('mmdet')
     torch.manual_seed(seed)

@@ -43,7 +43,7 @@ sys.path.append(str(ROOT / 'tools' / 'dataset_converters'))
 from make_shapes import parse_size  # noqa: E402
 
 sys.path.append(str(Path(__file__).parents[1]))
-from whole_files import write_json  # noqa: E402
+from s4m.utils.whole_files import write_json  # noqa: E402
 
 
 def now() -> float:
@@ -247,7 +247,7 @@ def measure(functions: dict[str, Callable], repeats: int) -> dict:
 def compare_pr(segmenter, size, repeats, device, **_) -> dict:
     """PR on 4 images x 20 masks: batched, sam2's bare calls, one by one."""
     from s4m.models import PseudoLabelRefiner
-    from s4m.models.segmenters import attach_segmenter
+    from s4m.models.promptable import attach_segmenter
 
     refiner = PseudoLabelRefiner(segmenter={})
     attach_segmenter(refiner, segmenter)

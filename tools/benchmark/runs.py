@@ -14,7 +14,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 sys.path.append(str(Path(__file__).parents[1]))
-from whole_files import write_json
+from s4m.utils.whole_files import write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 

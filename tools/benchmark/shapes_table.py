@@ -31,7 +31,7 @@ from pathlib import Path
 import runs
 
 sys.path.append(str(Path(__file__).parents[1]))
-from whole_files import write_json, write_whole
+from s4m.utils.whole_files import write_json, write_whole
 
 
 @dataclass(frozen=True)

@@ -31,9 +31,9 @@ from mmdet.datasets import ADE20KInstanceDataset
 from rich.progress import track
 
 sys.path.append(str(Path(__file__).parents[1]))
-from coco_annotations import annotation, encode_masks, number
 from images_to_coco import image_size
-from whole_files import write_json
+from s4m.datasets.coco_io import annotation, encode_masks, number
+from s4m.utils.whole_files import write_json
 
 CATEGORIES = [
     dict(id=i + 1, name=name)

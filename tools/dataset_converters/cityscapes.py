@@ -22,8 +22,8 @@ from cityscapesscripts.helpers.labels import id2label, labels
 from rich.progress import track
 
 sys.path.append(str(Path(__file__).parents[1]))
-from coco_annotations import annotation, encode_masks, number
-from whole_files import write_json
+from s4m.datasets.coco_io import annotation, encode_masks, number
+from s4m.utils.whole_files import write_json
 
 CATEGORIES = [
     dict(id=label.id, name=label.name)

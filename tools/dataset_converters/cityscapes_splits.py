@@ -23,7 +23,7 @@ from pathlib import Path
 from coco_splits import Splitter, draw, percentage
 
 sys.path.append(str(Path(__file__).parents[1]))
-from whole_files import write_json
+from s4m.utils.whole_files import write_json
 
 SUFFIX = '_gtFine_instanceIds.png'
 PUBLISHED = (

@@ -32,7 +32,7 @@ import numpy as np
 from rich.progress import track
 
 sys.path.append(str(Path(__file__).parents[1]))
-from whole_files import write_json
+from s4m.utils.whole_files import write_json
 
 LIST_HELP = (
     'JSON, {percent: {fold: [number, ...]}}, as COCO_supervision.txt of '

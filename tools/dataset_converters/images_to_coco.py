@@ -22,7 +22,7 @@ from PIL import Image, UnidentifiedImageError
 from rich.progress import track
 
 sys.path.append(str(Path(__file__).parents[1]))
-from whole_files import write_json
+from s4m.utils.whole_files import write_json
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 _EXIF_ORIENTATION = 0x0112

@@ -24,7 +24,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.runner import CheckpointLoader
 
 sys.path.append(str(Path(__file__).parents[1]))
-from whole_files import write_whole
+from s4m.utils.whole_files import write_whole
 
 #: What this plugin's classes are in MMDetection; same parameters, same keys.
 STOCK_TYPES = {

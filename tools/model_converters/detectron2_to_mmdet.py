@@ -27,7 +27,7 @@ sys.path.append(str(Path(__file__).parents[1] / 'misc'))
 from checkpoints import read, tensors
 from detectron2_keys import DROPPED, to_mmdet
 from publish_model import STOCK_TYPES
-from whole_files import write_whole
+from s4m.utils.whole_files import write_whole
 
 ROOT = Path(__file__).resolve().parents[2]
 VERSION = 1
@@ -189,7 +189,7 @@ def complete(
     from mmdet.registry import MODELS
     from mmengine.model import revert_sync_batchnorm
     from mmengine.registry import init_default_scope
-    from s4m.models.state_dicts import compare_state_dicts
+    from s4m.utils.checkpoints import compare_state_dicts
 
     init_default_scope('mmdet')
     own = revert_sync_batchnorm(MODELS.build(model)).state_dict()

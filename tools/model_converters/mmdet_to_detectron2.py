@@ -21,7 +21,7 @@ from torch import Tensor
 sys.path.append(str(Path(__file__).parents[1]))
 from checkpoints import read, tensors
 from detectron2_keys import to_detectron2
-from whole_files import write_whole
+from s4m.utils.whole_files import write_whole
 
 _PREFIXES = dict(student='modelStudent.', teacher='modelTeacher.')
 

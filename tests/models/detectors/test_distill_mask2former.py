@@ -20,7 +20,7 @@ from s4m.models.detectors import (
     record_output,
     sample_query_points,
 )
-from s4m.models.segmenters import attach_segmenter
+from s4m.models.promptable import attach_segmenter
 from s4m.structures import LazyMasks
 
 

@@ -12,7 +12,7 @@ from mmengine.structures import InstanceData
 from nano import DETECTORS, nano
 from s4m.models import PredictionPseudoLabeler
 from s4m.models.detectors.semi_instance_segmentor import detector_targets
-from s4m.models.segmenters import attach_segmenter
+from s4m.models.promptable import attach_segmenter
 
 SIZE = (64, 96)
 

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from mmengine.structures import InstanceData
 from s4m.models import PseudoLabelRefiner, SAM2Segmenter
+from s4m.models.promptable import PromptableSegmenter, attach_segmenter
+from s4m.models.promptable.promptable_segmenter import SegmenterEmbeddings
 from s4m.models.pseudo_labels import mask_iou, sample_mask_points
-from s4m.models.segmenters import BaseSegmenter, attach_segmenter
-from s4m.models.segmenters.base import SegmenterEmbeddings
 from scipy.stats import chisquare
 
 SEGMENTER = dict(type='SAM2Segmenter', config='nano_sam2', checkpoint=None)
@@ -124,7 +124,7 @@ def test_forward__equals_predictor(monkeypatch):
     assert out[0].labels.tolist() == [0, 1, 2]
 
 
-class _Constant(BaseSegmenter):
+class _Constant(PromptableSegmenter):
     """Sees the left half everywhere, and predicts a given IoU."""
 
     def __init__(self, iou: float) -> None:

@@ -12,8 +12,8 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor
 
-from s4m.models.pseudo_labels import upsample_masks
-from s4m.models.segmenters import attach_segmenter, detach_segmenter
+from s4m.models.promptable import attach_segmenter, detach_segmenter
+from s4m.structures.masks import upsample_masks
 
 
 @HOOKS.register_module()

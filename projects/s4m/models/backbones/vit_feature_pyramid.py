@@ -18,7 +18,7 @@ from mmengine.model import BaseModule
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
-from ..state_dicts import compare_state_dicts
+from s4m.utils.checkpoints import compare_state_dicts
 
 _PLAIN = ('timm.models.vision_transformer', 'timm.models.deit')
 

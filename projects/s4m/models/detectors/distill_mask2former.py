@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..data_preprocessors import to_rgb
 from ..losses import similarity_rows
-from ..segmenters import attach_segmenter, token_index
+from ..promptable import attach_segmenter, token_index
 
 
 @contextmanager

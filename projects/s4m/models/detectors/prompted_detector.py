@@ -16,9 +16,10 @@ from mmengine.model import stack_batch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from s4m.structures.masks import resize_cropped_masks
+
 from ..data_preprocessors import to_rgb
-from ..pseudo_labels import resize_cropped_masks
-from ..segmenters import SegmenterEmbeddings, attach_segmenter
+from ..promptable import SegmenterEmbeddings, attach_segmenter
 from .contrastive_detectors import (
     _NOWHERE,
     ContrastiveDistillMixin,

@@ -18,9 +18,10 @@ from mmengine.runner import CheckpointLoader
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from s4m.structures.masks import at_full_size, masks_to_boxes, nearest_masks
+from s4m.utils.checkpoints import compare_state_dicts
+
 from ..dense_heads import DistillMask2FormerHead
-from ..pseudo_labels import at_full_size, masks_to_boxes, nearest_masks
-from ..state_dicts import compare_state_dicts
 
 _ON_STUDENT = dict(
     predict_on='student', forward_on='student', extract_feat_on='student'

@@ -9,8 +9,9 @@ from mmdet.registry import MODELS
 from mmdet.utils import InstanceList
 from torch import Tensor, nn
 
-from ..segmenters import attach_segmenter, best_mask
-from .mask_ops import at_full_size, upsample_masks
+from s4m.structures.masks import at_full_size, upsample_masks
+
+from ..promptable import attach_segmenter, best_mask
 
 _SAMPLINGS = ('softmax', 'in_mask')
 

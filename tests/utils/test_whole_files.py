@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from whole_files import write_json, write_whole
+from s4m.utils.whole_files import write_json, write_whole
 
 
 def test_write_whole__failure_leaves_the_old_file(tmp_path):

@@ -16,8 +16,13 @@ from mmdet.registry import MODELS
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from ..state_dicts import compare_state_dicts
-from .base import BaseSegmenter, SegmenterEmbeddings, token_index
+from s4m.utils.checkpoints import compare_state_dicts
+
+from .promptable_segmenter import (
+    PromptableSegmenter,
+    SegmenterEmbeddings,
+    token_index,
+)
 
 #: Short names of sam2's stock configs, as in the names of its checkpoints.
 STOCK_CONFIGS = {
@@ -194,7 +199,7 @@ def _some(what: str, keys: list[str]) -> str:
 
 
 @MODELS.register_module()
-class SAM2Segmenter(BaseSegmenter):
+class SAM2Segmenter(PromptableSegmenter):
     """`Segment Anything Model 2 <https://arxiv.org/abs/2408.00714>`_.
 
     All calls take a whole batch. Prompts run in chunks of ``chunk_size``,
@@ -212,7 +217,7 @@ class SAM2Segmenter(BaseSegmenter):
             :meth:`decode_chunk`.
         dtype (str): ``float32``, ``bfloat16`` or ``float16``: the autocast
             dtype of encoder and decoder, whatever the surrounding autocast.
-        frozen (bool): See :class:`BaseSegmenter`. One that trains reads its
+        frozen (bool): See :class:`PromptableSegmenter`. One that trains reads its
             checkpoint in :meth:`init_weights`, as MMDet's modules do: what
             was trained is in its owner's checkpoint.
         trainable (Sequence[str], optional): Submodules of sam2's model that
@@ -317,7 +322,7 @@ class SAM2Segmenter(BaseSegmenter):
         boxes: Tensor | None = None,
         multimask: bool = True,
     ) -> tuple[Tensor, Tensor]:
-        """Decode N prompts; see :meth:`BaseSegmenter.decode`.
+        """Decode N prompts; see :meth:`PromptableSegmenter.decode`.
 
         Logits are at a quarter of the model's input size (256 x 256 at 1024)
         and cover the whole canvas.

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from s4m.models.segmenters import (
+from s4m.models.promptable import (
     SAM2Segmenter,
     SegmenterEmbeddings,
     best_mask,
     token_index,
 )
-from s4m.models.segmenters.sam2_segmenter import (
+from s4m.models.promptable.sam2 import (
     STOCK_CONFIGS,
     build_sam2_model,
     load_sam2_checkpoint,

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmengine.structures import InstanceData
 from s4m.models import RefinedCopyPaste
-from s4m.models.pseudo_labels import top_layer
+from s4m.models.batch_augments import top_layer
 
 H, W = 12, 16
 

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-from .base import (
-    BaseSegmenter,
+from .promptable_segmenter import (
+    PromptableSegmenter,
     SegmenterEmbeddings,
     attach_segmenter,
     best_mask,
     detach_segmenter,
     token_index,
 )
-from .sam2_segmenter import SAM2Segmenter
+from .sam2 import SAM2Segmenter
 
 __all__ = [
-    'BaseSegmenter',
+    'PromptableSegmenter',
     'SAM2Segmenter',
     'SegmenterEmbeddings',
     'attach_segmenter',

@@ -52,7 +52,7 @@ class SegmenterEmbeddings:
         return maps[0], maps[1:]
 
 
-class BaseSegmenter(nn.Module, metaclass=ABCMeta):
+class PromptableSegmenter(nn.Module, metaclass=ABCMeta):
     """A promptable segmentation model, split into embedding and decoding.
 
     Embedding and prompt decoding are separate calls, so that one embedding
@@ -69,7 +69,7 @@ class BaseSegmenter(nn.Module, metaclass=ABCMeta):
         super().__init__()
         self.frozen = frozen
 
-    def train(self, mode: bool = True) -> BaseSegmenter:
+    def train(self, mode: bool = True) -> PromptableSegmenter:
         """Set the mode; a frozen segmenter stays in eval mode."""
         return super().train(mode and not self.frozen)
 
@@ -145,7 +145,7 @@ def token_index(
 
 
 def attach_segmenter(
-    owner: nn.Module, segmenter: BaseSegmenter | None
+    owner: nn.Module, segmenter: PromptableSegmenter | None
 ) -> None:
     """Make ``owner.segmenter`` the given one.
 

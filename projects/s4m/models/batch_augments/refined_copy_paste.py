@@ -9,7 +9,7 @@ from mmdet.utils import InstanceList
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from .mask_ops import at_full_size, occupied_range
+from s4m.structures.masks import at_full_size, occupied_range
 
 _MODES = ('static', 'dynamic')
 
