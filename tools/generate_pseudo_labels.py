@@ -45,13 +45,14 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import CheckpointLoader
 from mmengine.structures import InstanceData
 from rich.progress import track
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from train import add_launcher, load_config
 
 sys.path.append(str(Path(__file__).parent / 'dataset_converters'))
 from images_to_coco import describe
 from s4m.datasets.coco_io import instance_annotations
+from s4m.structures.masks import pairwise_iou
 from s4m.utils.whole_files import write_json
 
 #: Overlap of two views' masks of a class, from which they are one object.
@@ -422,7 +423,10 @@ def merge_views(views: InstanceList, mirrored: list[bool]) -> InstanceData:
         )
     )
     order = scores.argsort(descending=True, stable=True)
-    overlap = mask_ious(masks[order]) > _SAME_OBJECT
+    # 256 pixels are enough to tell which masks show one object.
+    step = max(1, max(masks.shape[-2:]) // 256)
+    small = masks[order][:, ::step, ::step]
+    overlap = pairwise_iou(small, small) > _SAME_OBJECT
     overlap &= labels[order][:, None] == labels[order][None]
     kept: list[int] = []
     overlap = overlap.cpu().numpy()
@@ -435,26 +439,14 @@ def merge_views(views: InstanceList, mirrored: list[bool]) -> InstanceData:
     )
 
 
-def mask_ious(masks: Tensor) -> Tensor:
-    """(n, n) IoU of (n, H, W) bool masks, seen at 256 pixels at most."""
-    if len(masks) == 0:
-        return masks.new_zeros((0, 0), dtype=torch.float)
-    step = max(1, max(masks.shape[-2:]) // 256)
-    flat = masks[:, ::step, ::step].flatten(1).float()
-    inter = flat @ flat.T
-    area = flat.sum(1)
-    union = area[:, None] + area[None] - inter
-    return inter / union.clamp(min=1)
-
-
 def without_overlap(item: InstanceData) -> InstanceData:
     """Pixels go to the mask with the best score; empty masks are dropped."""
-    from s4m.models.batch_augments import top_layer
+    from s4m.structures.masks import topmost
 
     item = item[item.scores.argsort(stable=True)]
     order = torch.arange(len(item), device=item.masks.device)
     item.masks = item.masks & (
-        top_layer(item.masks)[None] == order[:, None, None]
+        topmost(item.masks)[None] == order[:, None, None]
     )
     return item[item.masks.flatten(1).any(1)]
 

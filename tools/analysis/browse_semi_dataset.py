@@ -34,7 +34,7 @@ from mmengine.structures import InstanceData
 from pseudo_label_quality import load_model, paint
 from rich.progress import track
 from s4m.models.detectors import ContrastiveDistillMixin, valid_sizes
-from s4m.models.detectors.contrastive_detectors import canvas_masks
+from s4m.structures.masks import pad_masks
 from torch import Tensor
 
 
@@ -63,7 +63,7 @@ def annotated(
     rows = []
     for rgb, sample in zip(images, samples, strict=True):
         masks = sample.gt_instances.masks
-        masks = canvas_masks(masks, tuple(images.shape[-2:]), rgb.device)
+        masks = pad_masks(masks, tuple(images.shape[-2:]), rgb.device)
         rows.append(
             [
                 panel(rgb, masks[:0], titles[0]),
@@ -119,13 +119,13 @@ def semi_rows(model, inputs: dict, samples: dict, labels: bool) -> list[list]:
     empty = torch.zeros(0, *images.shape[-2:], dtype=torch.bool)
     steps = [('teacher view', teacher_view, [empty] * len(images))]
     if labels:
-        from s4m.structures.masks import at_full_size
+        from s4m.structures.masks import masks_at_image_size
 
         size = tuple(images.shape[-2:])
         found = model.get_pseudo_instances(
             teacher_view, samples['unsup_teacher']
         )
-        masks = [at_full_size(item, size) for item in found]
+        masks = [masks_at_image_size(item, size) for item in found]
         steps.append(('pseudo-labels', teacher_view, masks))
         if model.refiner is not None:
             found = model.refiner(teacher_view, found)

@@ -38,6 +38,7 @@ from rich.progress import track
 
 sys.path.append(str(Path(__file__).parents[1]))
 from s4m.datasets.coco_io import annotation, encode_masks
+from s4m.structures.masks import pairwise_iou
 from s4m.utils.whole_files import write_json
 
 matplotlib.use('Agg')
@@ -57,12 +58,9 @@ def best_overlap(
         tuple[Tensor, Tensor]: (n, ) IoU, 0 where nothing overlaps, and (n, )
         index of the object, -1 there.
     """
-    if len(objects) == 0 or len(masks) == 0:
+    if len(objects) == 0:
         return torch.zeros(len(masks)), torch.full((len(masks),), -1)
-    a, b = masks.flatten(1).float(), objects.flatten(1).float()
-    inter = a @ b.T
-    union = a.sum(1)[:, None] + b.sum(1)[None] - inter
-    iou, index = (inter / union.clamp(min=1)).max(1)
+    iou, index = pairwise_iou(masks, objects).max(1)
     return iou, torch.where(iou > 0, index, -1)
 
 
@@ -121,7 +119,7 @@ def measure(
     Returns:
         tuple: figures and pictures, (H, 3 W, 3) BGR each.
     """
-    from s4m.structures.masks import at_full_size
+    from s4m.structures.masks import masks_at_image_size
 
     init_default_scope('mmdet')
     torch.manual_seed(seed)
@@ -161,7 +159,7 @@ def measure(
         padded += model.data_preprocessor.mean
         padded[..., : rgb.shape[2], : rgb.shape[3]] = rgb
         instances = model.get_pseudo_instances(padded, data['data_samples'])
-        teacher = at_full_size(instances[0], canvas)
+        teacher = masks_at_image_size(instances[0], canvas)
         refined = teacher
         if model.refiner is not None:
             refined = model.refiner(padded, instances)[0].masks

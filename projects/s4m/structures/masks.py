@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Masks of many instances at once."""
+"""Geometry of many masks at once, on the device of the masks."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from mmdet.structures.mask import BitmapMasks
 from mmengine.structures import InstanceData
 from torch import Tensor
 
@@ -30,17 +32,17 @@ def upsample_masks(logits: Tensor, size: tuple[int, int]) -> Tensor:
     )
 
 
-def resize_cropped_masks(
+def resize_valid_part(
     logits: Tensor,
-    canvas: tuple[int, int],
+    padded: tuple[int, int],
     valid: tuple[int, int],
     size: tuple[int, int],
 ) -> Tensor:
-    """Binary masks of an image without its padding, at another size.
+    """Cut the padding off mask logits, then resize and binarise them.
 
     Args:
-        logits (Tensor): (n, h, w) that cover the padded canvas.
-        canvas (tuple[int, int]): (H, W) of the padded image.
+        logits (Tensor): (n, h, w) mask logits that cover the padded image.
+        padded (tuple[int, int]): (H, W) of the padded image.
         valid (tuple[int, int]): (H, W) of the image in it, at the upper left.
         size (tuple[int, int]): (H, W) of the result.
 
@@ -51,7 +53,7 @@ def resize_cropped_masks(
         return logits.new_zeros((0, *size), dtype=torch.bool)
     masks = []
     for part in logits.split(32):
-        part = _bilinear(part[:, None].float(), canvas)
+        part = _bilinear(part[:, None].float(), padded)
         part = part[..., : valid[0], : valid[1]]
         masks.append(_bilinear(part, size)[:, 0] > 0)
     return torch.cat(masks)
@@ -63,8 +65,8 @@ def _bilinear(x: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(x, size, mode='bilinear', align_corners=False)
 
 
-def nearest_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
-    """(n, H, W) bool masks at another size."""
+def resize_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize (n, H, W) bool masks to another size with nearest sampling."""
     if tuple(masks.shape[-2:]) == size:
         return masks
     if len(masks) == 0:
@@ -73,10 +75,18 @@ def nearest_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
     return seen[:, 0].bool()
 
 
-def at_full_size(item: InstanceData, size: tuple[int, int]) -> Tensor:
-    """Bool masks of pseudo-labels at image resolution.
+def masks_at_image_size(item: InstanceData, size: tuple[int, int]) -> Tensor:
+    """Bool masks of pseudo-labels at the size of the padded image.
 
-    Those that have another size are up-sampled from their ``mask_logits``.
+    Masks of another size are up-sampled from their ``mask_logits``.
+
+    Args:
+        item (InstanceData): ``masks`` (n, H, W), or ``masks`` (n, h, w) with
+            ``mask_logits`` (n, h, w).
+        size (tuple[int, int]): (H, W) of the padded image.
+
+    Returns:
+        Tensor: (n, H, W) bool.
     """
     if tuple(item.masks.shape[-2:]) == size:
         return item.masks
@@ -98,7 +108,9 @@ def occupied_range(occupied: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def masks_to_boxes(masks: Tensor) -> Tensor:
-    """Boxes around masks, as MMDet counts: (x1, y1) in, (x2, y2) out.
+    """Tight boxes (x1, y1, x2, y2) of masks.
+
+    ``x2`` and ``y2`` are exclusive, as in MMDet.
 
     Args:
         masks (Tensor): (n, H, W) bool, none empty.
@@ -109,3 +121,98 @@ def masks_to_boxes(masks: Tensor) -> Tensor:
     left, right = occupied_range(masks.any(1))
     top, bottom = occupied_range(masks.any(2))
     return torch.cat([left, top, right, bottom], 1).float()
+
+
+def pad_masks(
+    masks: BitmapMasks | Tensor, size: tuple[int, int], device: torch.device
+) -> Tensor:
+    """Lay masks on the padded image, at its upper left.
+
+    Args:
+        masks (BitmapMasks | Tensor): n masks of the padded image, or of a
+            part of it that begins at the upper left.
+        size (tuple[int, int]): (H, W) of the padded image.
+        device (torch.device): Device of the result.
+
+    Returns:
+        Tensor: (n, H, W) bool.
+    """
+    if not isinstance(masks, Tensor):
+        masks = masks.to_tensor(torch.bool, device)
+    below, right = (s - m for s, m in zip(size, masks.shape[1:], strict=True))
+    return F.pad(masks.bool(), (0, right, 0, below))
+
+
+def mask_union(
+    masks: BitmapMasks | Tensor, size: tuple[int, int], device: torch.device
+) -> Tensor:
+    """Union of masks on the padded image.
+
+    Args:
+        masks (BitmapMasks | Tensor): n masks, as :func:`pad_masks` takes.
+        size (tuple[int, int]): (H, W) of the padded image.
+        device (torch.device): Device of the result.
+
+    Returns:
+        Tensor: (H, W) bool, false everywhere for n = 0.
+    """
+    union = torch.zeros(size, dtype=torch.bool, device=device)
+    if len(masks):
+        if isinstance(masks, Tensor):
+            merged = masks.bool().any(0)
+        else:
+            # One map goes to the device instead of n.
+            merged = torch.from_numpy(np.any(masks.to_ndarray(), axis=0))
+        union[: merged.shape[0], : merged.shape[1]] = merged.to(device)
+    return union
+
+
+def topmost(masks: Tensor) -> Tensor:
+    """Index of the topmost mask at each pixel; later masks lie on top.
+
+    Args:
+        masks (Tensor): (n, H, W) bool, n may be 0.
+
+    Returns:
+        Tensor: (H, W) int64 index into ``masks``, -1 where there is none.
+    """
+    if len(masks) == 0:
+        return masks.new_full(masks.shape[1:], -1, dtype=torch.long)
+    # The smallest integer type that holds the count: the product is an
+    # (n, H, W) tensor and dominates the run time.
+    dtype = torch.uint8 if len(masks) < 256 else torch.int16
+    order = torch.arange(1, len(masks) + 1, dtype=dtype, device=masks.device)
+    return (masks * order[:, None, None]).amax(0).long() - 1
+
+
+def paired_iou(a: Tensor, b: Tensor) -> Tensor:
+    """IoU of two lists of masks, pair by pair.
+
+    Args:
+        a (Tensor): (n, h, w) bool.
+        b (Tensor): (n, h, w) bool.
+
+    Returns:
+        Tensor: (n, ) fp32, 0 where both masks are empty.
+    """
+    inter = (a & b).sum((1, 2))
+    union = (a | b).sum((1, 2)).clamp(min=1)
+    return inter / union
+
+
+def pairwise_iou(a: Tensor, b: Tensor) -> Tensor:
+    """IoU of each mask of one list with each mask of another.
+
+    Args:
+        a (Tensor): (n, h, w) bool.
+        b (Tensor): (m, h, w) bool.
+
+    Returns:
+        Tensor: (n, m) fp32, 0 where both masks are empty.
+    """
+    if len(a) == 0 or len(b) == 0:
+        return torch.zeros(len(a), len(b), device=a.device)
+    flat, other = a.flatten(1).float(), b.flatten(1).float()
+    inter = flat @ other.T
+    union = flat.sum(1)[:, None] + other.sum(1)[None] - inter
+    return inter / union.clamp(min=1)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmengine.structures import InstanceData
 from s4m.models import RefinedCopyPaste
-from s4m.models.batch_augments import top_layer
+from s4m.structures.masks import topmost
 
 H, W = 12, 16
 
@@ -207,18 +207,18 @@ def test_unrefined__pastes_with_upsampled_logits():
     assert torch.equal(images[0, 0] == 1, (full > 0).any(0))
 
 
-def test_top_layer__last_wins():
+def test_topmost__last_wins():
     masks = torch.tensor([[[1, 1, 0]], [[0, 1, 0]]]).bool()
-    assert top_layer(masks).tolist() == [[0, 1, -1]]
+    assert topmost(masks).tolist() == [[0, 1, -1]]
 
 
 @pytest.mark.parametrize('num', [255, 256, 300])
-def test_top_layer__many_masks(num):
+def test_topmost__many_masks(num):
     """A mask a column, and the last of all over columns 0 to 9."""
     masks = torch.eye(num, dtype=torch.bool)[:, None]
     masks[-1, 0, :10] = True
     want = [num - 1] * 10 + list(range(10, num))
-    assert top_layer(masks).tolist() == [want]
+    assert topmost(masks).tolist() == [want]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from mmengine.structures import InstanceData
 from s4m.models import PseudoLabelRefiner, SAM2Segmenter
 from s4m.models.promptable import PromptableSegmenter, attach_segmenter
 from s4m.models.promptable.promptable_segmenter import SegmenterEmbeddings
-from s4m.models.pseudo_labels import mask_iou, sample_mask_points
+from s4m.models.pseudo_labels import sample_mask_points
+from s4m.structures.masks import paired_iou
 from scipy.stats import chisquare
 
 SEGMENTER = dict(type='SAM2Segmenter', config='nano_sam2', checkpoint=None)
@@ -70,7 +71,7 @@ def test_sampling__points_are_distinct():
 def test_mask_iou__hand_computed():
     a = torch.tensor([[[1, 1, 0]], [[0, 0, 0]]]).bool()
     b = torch.tensor([[[0, 1, 1]], [[0, 0, 0]]]).bool()
-    assert mask_iou(a, b).tolist() == pytest.approx([1 / 3, 0])
+    assert paired_iou(a, b).tolist() == pytest.approx([1 / 3, 0])
 
 
 def _instances(*logits: torch.Tensor) -> list[InstanceData]:
@@ -117,7 +118,7 @@ def test_forward__equals_predictor(monkeypatch):
             got = item.masks[k].numpy()
             assert ((best > 0) == got)[clear].all()
             small = torch.from_numpy(got[::4, ::4].copy())
-            want = mask_iou(small[None], logits[i][k : k + 1] > 0)
+            want = paired_iou(small[None], logits[i][k : k + 1] > 0)
             assert item.refine_iou[k].item() == pytest.approx(want.item())
             n += 1
     assert n == 4

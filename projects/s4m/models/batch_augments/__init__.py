@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-from .refined_copy_paste import RefinedCopyPaste, top_layer
+from .refined_copy_paste import RefinedCopyPaste
 from .strong_augment import StrongAugment
 
-__all__ = ['RefinedCopyPaste', 'StrongAugment', 'top_layer']
+__all__ = ['RefinedCopyPaste', 'StrongAugment']

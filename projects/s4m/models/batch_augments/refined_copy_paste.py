@@ -9,27 +9,9 @@ from mmdet.utils import InstanceList
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from s4m.structures.masks import at_full_size, occupied_range
+from s4m.structures.masks import masks_at_image_size, occupied_range, topmost
 
 _MODES = ('static', 'dynamic')
-
-
-def top_layer(masks: Tensor) -> Tensor:
-    """Which mask lies on top at each pixel; the last one wins.
-
-    Args:
-        masks (Tensor): (N, H, W) bool, N may be 0.
-
-    Returns:
-        Tensor: (H, W) int64 index into ``masks``, -1 where there is none.
-    """
-    if len(masks) == 0:
-        return masks.new_full(masks.shape[1:], -1, dtype=torch.long)
-    # As small as the count allows: the product is N maps, and this is what
-    # the time goes into.
-    dtype = torch.uint8 if len(masks) < 256 else torch.int16
-    order = torch.arange(1, len(masks) + 1, dtype=dtype, device=masks.device)
-    return (masks * order[:, None, None]).amax(0).long() - 1
 
 
 @MODELS.register_module()
@@ -139,7 +121,7 @@ class RefinedCopyPaste(nn.Module):
             rows, cols = self._placement(donors.masks)
             masks = _gather_masks(donors.masks, rows, cols)
         merged = torch.cat([own.masks, masks])
-        top = top_layer(merged)
+        top = topmost(merged)
 
         num_own = len(own.masks)
         pasted = top >= num_own
@@ -212,6 +194,6 @@ def _before_pasting(item: InstanceData, size: tuple[int, int]) -> InstanceData:
     return InstanceData(
         labels=item.labels,
         scores=item.scores,
-        masks=at_full_size(item, size),
+        masks=masks_at_image_size(item, size),
         pasted=pasted,
     )

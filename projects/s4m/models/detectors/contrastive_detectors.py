@@ -17,6 +17,8 @@ from mmdet.structures.mask import BitmapMasks
 from mmdet.utils import OptConfigType
 from torch import Tensor, nn
 
+from s4m.structures.masks import pad_masks
+
 from ..losses import FeatureGrid, PixelContrastiveLoss
 from .distill_mask2former import record_output
 
@@ -254,18 +256,6 @@ def valid_grid(batch_data_samples: SampleList, grid: FeatureGrid) -> Tensor:
     return rows[:, :, None] & cols[:, None]
 
 
-def canvas_masks(
-    masks: BitmapMasks | Tensor, canvas: tuple[int, int], device: torch.device
-) -> Tensor:
-    """n masks of a canvas, or of its upper left part, as (n, H, W) bool."""
-    if not isinstance(masks, Tensor):
-        masks = masks.to_tensor(torch.bool, device)
-    below, right = (
-        c - m for c, m in zip(canvas, masks.shape[1:], strict=True)
-    )
-    return F.pad(masks.bool(), (0, right, 0, below))
-
-
 def object_grid(masks: BitmapMasks | Tensor, grid: FeatureGrid) -> Tensor:
     """The object at the centre of each position of a feature map.
 
@@ -286,7 +276,7 @@ def object_grid(masks: BitmapMasks | Tensor, grid: FeatureGrid) -> Tensor:
     )
     if len(masks) == 0:
         return rows.new_zeros(len(rows), len(cols))
-    masks = canvas_masks(masks, grid.image_size, rows.device)
+    masks = pad_masks(masks, grid.image_size, rows.device)
     seen = masks[:, rows][:, :, cols]
     return torch.where(seen.any(0), 1 + seen.int().argmax(0), 0)
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 
-import numpy as np
 import torch
 from mmdet.models.detectors import Mask2Former
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
 from mmdet.utils import ConfigType, OptConfigType
 from torch import Tensor, nn
+
+from s4m.structures.masks import mask_union
 
 from ..data_preprocessors import to_rgb
 from ..losses import similarity_rows
@@ -159,7 +160,7 @@ class StructuralDistillMixin:
         canvas = tuple(rgb.shape[-2:])
         foreground = torch.stack(
             [
-                _union(sample.gt_instances.masks, canvas, rgb.device)
+                mask_union(sample.gt_instances.masks, canvas, rgb.device)
                 for sample in batch_data_samples
             ]
         )
@@ -171,19 +172,6 @@ class StructuralDistillMixin:
         grid = embeddings.grid_size
         rows = self.segmenter.similarity(embeddings, points)
         return token_index(points, canvas, grid), rows, grid
-
-
-def _union(masks, canvas: tuple[int, int], device) -> Tensor:
-    """Union of MMDet's masks, or of (n, H, W) ones, on the padded image."""
-    union = torch.zeros(canvas, dtype=torch.bool, device=device)
-    if len(masks):
-        if isinstance(masks, Tensor):
-            merged = masks.bool().any(0)
-        else:
-            # Polygons are rasterised here; bitmaps are at hand.
-            merged = torch.from_numpy(np.any(masks.to_ndarray(), axis=0))
-        union[: merged.shape[0], : merged.shape[1]] = merged.to(device)
-    return union
 
 
 @MODELS.register_module()

@@ -16,7 +16,7 @@ from mmengine.model import stack_batch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from s4m.structures.masks import resize_cropped_masks
+from s4m.structures.masks import pad_masks, resize_valid_part
 
 from ..data_preprocessors import to_rgb
 from ..promptable import SegmenterEmbeddings, attach_segmenter
@@ -24,7 +24,6 @@ from .contrastive_detectors import (
     _NOWHERE,
     ContrastiveDistillMixin,
     Pass,
-    canvas_masks,
 )
 
 
@@ -187,7 +186,7 @@ class PromptedDetector(ContrastiveDistillMixin, BaseDetector):
         ):
             shape = tuple(sample.img_shape[:2])
             target = tuple(sample.ori_shape[:2]) if rescale else shape
-            pred.masks = resize_cropped_masks(logits, canvas, shape, target)
+            pred.masks = resize_valid_part(logits, canvas, shape, target)
             if rescale:
                 factor = pred.bboxes.new_tensor(
                     [target[1] / shape[1], target[0] / shape[0]]
@@ -393,7 +392,7 @@ class PromptedDetector(ContrastiveDistillMixin, BaseDetector):
             return dict(loss_mask=nothing, loss_dice=nothing)
         masks = torch.cat(
             [
-                canvas_masks(item.masks, embeddings.canvas_size, logits.device)
+                pad_masks(item.masks, embeddings.canvas_size, logits.device)
                 for item in instances
             ]
         )

@@ -18,7 +18,11 @@ from mmengine.runner import CheckpointLoader
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from s4m.structures.masks import at_full_size, masks_to_boxes, nearest_masks
+from s4m.structures.masks import (
+    masks_at_image_size,
+    masks_to_boxes,
+    resize_masks,
+)
 from s4m.utils.checkpoints import compare_state_dicts
 
 from ..dense_heads import DistillMask2FormerHead
@@ -156,7 +160,7 @@ class SemiInstanceSegmentor(SemiBaseDetector):
             if self.takes_mask_tensors:
                 sample.gt_instances = InstanceData(
                     labels=item.labels,
-                    masks=nearest_masks(item.masks, mask_size),
+                    masks=resize_masks(item.masks, mask_size),
                 )
             else:
                 sample.gt_instances = detector_targets(item, size)
@@ -282,7 +286,7 @@ def detector_targets(
         as ``BitmapMasks``, which live on the host: MMDet's class. Masks
         without a pixel are left out, they have no box.
     """
-    masks = at_full_size(item, size)
+    masks = masks_at_image_size(item, size)
     kept = masks.flatten(1).any(1)
     masks = masks[kept]
     return InstanceData(

@@ -2,7 +2,6 @@
 from .prediction_pseudo_labeler import PredictionPseudoLabeler
 from .pseudo_label_refiner import (
     PseudoLabelRefiner,
-    mask_iou,
     sample_mask_points,
 )
 from .query_pseudo_labeler import QueryPseudoLabeler
@@ -11,6 +10,5 @@ __all__ = [
     'PredictionPseudoLabeler',
     'PseudoLabelRefiner',
     'QueryPseudoLabeler',
-    'mask_iou',
     'sample_mask_points',
 ]

@@ -9,7 +9,11 @@ from mmdet.registry import MODELS
 from mmdet.utils import InstanceList
 from torch import Tensor, nn
 
-from s4m.structures.masks import at_full_size, upsample_masks
+from s4m.structures.masks import (
+    masks_at_image_size,
+    paired_iou,
+    upsample_masks,
+)
 
 from ..promptable import attach_segmenter, best_mask
 
@@ -61,13 +65,6 @@ def _open_uniform(like: Tensor) -> Tensor:
     tiny = torch.finfo(like.dtype).tiny
     eps = torch.finfo(like.dtype).eps
     return torch.rand_like(like).clamp(tiny, 1 - eps)
-
-
-def mask_iou(a: Tensor, b: Tensor) -> Tensor:
-    """IoU of (N, h, w) bool masks, pair by pair; 0 where both are empty."""
-    inter = (a & b).sum((1, 2))
-    union = (a | b).sum((1, 2)).clamp(min=1)
-    return inter / union
 
 
 @MODELS.register_module()
@@ -161,7 +158,9 @@ class PseudoLabelRefiner(nn.Module):
             strict=True,
         ):
             new, item.refine_iou, item.refined = fields
-            new[~item.refined] = at_full_size(item[~item.refined], canvas)
+            new[~item.refined] = masks_at_image_size(
+                item[~item.refined], canvas
+            )
             item.masks = new
         return instances
 
@@ -194,7 +193,7 @@ class PseudoLabelRefiner(nn.Module):
         seen = F.interpolate(
             masks[:, None].byte(), (height, width), mode='nearest'
         )[:, 0].bool()
-        refine_iou = mask_iou(seen, mask_logits > 0)
+        refine_iou = paired_iou(seen, mask_logits > 0)
         refined = promptable & (refine_iou >= self.min_iou)
         refined &= predicted_iou >= self.min_predicted_iou
         return masks, refine_iou, refined
