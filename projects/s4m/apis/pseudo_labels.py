@@ -312,3 +312,24 @@ _REFINE = (
     'sam2_hiera_large checkpoints/sam2_hiera_large.pt), or nothing if the '
     'config has a refiner'
 )
+
+
+def generate_pseudo_labels(
+    config: str | Path,
+    checkpoint: str | Path | None,
+    out: str | Path,
+    **kwargs: Any,
+) -> Path:
+    """Make a file of pseudo-labels in one call.
+
+    Args:
+        config (str | Path): Config, by path or by name.
+        checkpoint (str | Path, optional): Weights.
+        out (str | Path): File to write.
+        **kwargs: Further arguments of :class:`PseudoLabelGenerator`.
+
+    Returns:
+        Path: the file.
+    """
+    generator = PseudoLabelGenerator(config, checkpoint, **kwargs)
+    return generator.generate(out)
