@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pseudo-labels of a COCO file's images, or of a folder, as a COCO file.
-
-Goes on where it was stopped. Several GPUs: dist_generate_pseudo_labels.sh
+"""COCO file of pseudo-labels; goes on where it was stopped.
 
     python tools/generate_pseudo_labels.py CONFIG CHECKPOINT|none \
         --images unlabeled.json --image-root folder --out pseudo_labels.json
