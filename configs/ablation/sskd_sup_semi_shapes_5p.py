@@ -2,4 +2,4 @@
 _base_ = '../sskd/sskd_distill_shapes_5p.py'
 
 model = dict(loss_contrast=None, strong_augment=None)
-custom_hooks = []
+default_hooks = dict(contrast_log=None)

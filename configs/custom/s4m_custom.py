@@ -12,10 +12,9 @@ model = dict(
     ),
     copy_paste=dict(type='RefinedCopyPaste', mode='static', min_area=3000),
 )
-custom_hooks = [
-    dict(type='BurnInMeanTeacherHook', burn_in=25000, momentum=0.0004),
-    dict(type='PseudoLabelRefineHook', draw_interval=500),
-]
+default_hooks = dict(
+    refine_log=dict(type='PseudoLabelRefineHook', draw_interval=500)
+)
 # Copy-paste starts from the images' own colours.
 train_dataloader = dict(
     dataset=dict(unlabeled=dict(pipeline=_base_.clean_student_pipeline))

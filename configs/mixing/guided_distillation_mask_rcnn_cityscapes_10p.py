@@ -22,9 +22,10 @@ model = dict(
 train_dataloader = _base_.semi_split
 train_dataloader.dataset.labeled.pipeline = _base_.visible_labeled_pipeline
 val_cfg = dict(type='TeacherStudentValLoop')
-mean_teacher = dict(
-    type='BurnInMeanTeacherHook', burn_in=25000, momentum=0.0004
+default_hooks = dict(
+    mean_teacher=dict(
+        type='BurnInMeanTeacherHook', burn_in=25000, momentum=0.0004
+    ),
+    checkpoint=dict(save_best='student/cityscapes/mAP'),
 )
-custom_hooks = [mean_teacher]
-default_hooks = dict(checkpoint=dict(save_best='student/cityscapes/mAP'))
 auto_scale_lr = dict(base_batch_size=32)

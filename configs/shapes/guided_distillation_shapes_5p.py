@@ -27,8 +27,7 @@ model = dict(
 )
 # The papers' decay is for 90k iterations, and their student sees as many
 # labelled images in burn-in as two thirds of the teacher's: scaled to 800.
-mean_teacher = dict(
-    type='BurnInMeanTeacherHook', burn_in=500, momentum=0.02
+default_hooks = dict(
+    mean_teacher=dict(type='BurnInMeanTeacherHook', burn_in=500, momentum=0.02)
 )
-custom_hooks = [mean_teacher]
 auto_scale_lr = dict(base_batch_size=8)

@@ -14,10 +14,9 @@ model = dict(
     copy_paste=dict(type='RefinedCopyPaste', mode='static', min_area=188),
     teacher_checkpoint='work_dirs/s4m_teacher_shapes_5p',
 )
-custom_hooks = [
-    _base_.mean_teacher,
-    dict(type='PseudoLabelRefineHook', draw_interval=200),
-]
+default_hooks = dict(
+    refine_log=dict(type='PseudoLabelRefineHook', draw_interval=200)
+)
 train_dataloader = dict(
     dataset=dict(unlabeled=dict(pipeline=_base_.clean_student_pipeline))
 )

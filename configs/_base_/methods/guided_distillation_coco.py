@@ -24,11 +24,10 @@ model = dict(
 )
 train_cfg = dict(val_interval=7000)
 val_cfg = dict(type='TeacherStudentValLoop')
-mean_teacher = dict(
-    type='BurnInMeanTeacherHook', burn_in=20000, momentum=0.0004
-)
-custom_hooks = [mean_teacher]
 default_hooks = dict(
-    checkpoint=dict(interval=7000, save_best='student/coco/segm_mAP')
+    mean_teacher=dict(
+        type='BurnInMeanTeacherHook', burn_in=20000, momentum=0.0004
+    ),
+    checkpoint=dict(interval=7000, save_best='student/coco/segm_mAP'),
 )
 auto_scale_lr = dict(base_batch_size=32)

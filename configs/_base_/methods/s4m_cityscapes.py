@@ -15,10 +15,9 @@ model = dict(
     ),
     copy_paste=dict(type='RefinedCopyPaste', mode='static', min_area=3000),
 )
-custom_hooks = [
-    _base_.mean_teacher,
-    dict(type='PseudoLabelRefineHook', draw_interval=500),
-]
+default_hooks = dict(
+    refine_log=dict(type='PseudoLabelRefineHook', draw_interval=500)
+)
 train_dataloader = dict(
     dataset=dict(unlabeled=dict(pipeline=_base_.clean_student_pipeline))
 )

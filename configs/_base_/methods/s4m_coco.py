@@ -15,11 +15,10 @@ model = dict(
     ),
     copy_paste=dict(type='RefinedCopyPaste', mode='dynamic', min_area=3000),
 )
-mean_teacher = dict(burn_in=25000)
-custom_hooks = [
-    dict(_base_.mean_teacher, burn_in=25000),
-    dict(type='PseudoLabelRefineHook', draw_interval=500),
-]
+default_hooks = dict(
+    mean_teacher=dict(burn_in=25000),
+    refine_log=dict(type='PseudoLabelRefineHook', draw_interval=500),
+)
 train_dataloader = dict(
     batch_size=6,
     sampler=dict(num_labeled=3, num_unlabeled=3),

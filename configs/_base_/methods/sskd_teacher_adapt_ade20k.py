@@ -2,6 +2,8 @@
 _base_ = './sskd_teacher_ade20k.py'
 
 model = _base_.adapt
-custom_hooks = [dict(type='ContrastiveDiagnosticsHook', interval=50)]
+default_hooks = dict(
+    contrast_log=dict(type='ContrastiveDiagnosticsHook', interval=50)
+)
 # SAM 2's decoder has heads that one mask a box does not use.
 find_unused_parameters = True

@@ -26,6 +26,8 @@ model = dict(
 optim_wrapper = dict(
     paramwise_cfg=dict(custom_keys={'segmenter': dict(lr_mult=0.05)})
 )
-custom_hooks = [dict(type='ContrastiveDiagnosticsHook', interval=20)]
+default_hooks = dict(
+    contrast_log=dict(type='ContrastiveDiagnosticsHook', interval=20)
+)
 # SAM 2's decoder has heads that one mask a box does not use.
 find_unused_parameters = True
