@@ -42,5 +42,5 @@ train_dataloader = dict(
 # above 0.3, at most 100 an image, pixels to the mask with the best score.
 pseudo_labels = dict(
     image_root=image_root,
-    options=['--score-thr', '0.3', '--max-per-image', '100', '--non-overlapping'],
+    options=dict(score_thr=0.3, max_per_image=100, non_overlapping=True),
 )

@@ -45,5 +45,5 @@ train_dataloader = dict(
 pseudo_labels = dict(
     images=_base_.data_root + 'annotations/semi/seed0@5-unlabeled.json',
     image_root=image_root,
-    options=['--score-thr', '0.3', '--max-per-image', '100', '--non-overlapping'],
+    options=dict(score_thr=0.3, max_per_image=100, non_overlapping=True),
 )
