@@ -1,0 +1,2 @@
+_base_ = '../_base_/methods/guided_distillation_shapes.py'
+model = dict(teacher_checkpoint='work_dirs/supervised_shapes_5p')

@@ -1,0 +1,1 @@
+_base_ = '../_base_/methods/s4m_teacher_shapes.py'

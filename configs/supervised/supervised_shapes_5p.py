@@ -1,0 +1,1 @@
+_base_ = '../_base_/methods/supervised_shapes.py'
