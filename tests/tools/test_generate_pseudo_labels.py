@@ -35,7 +35,7 @@ def nano_config(shapes_root, tmp_path_factory):
     from mmengine.config import Config
 
     folder = tmp_path_factory.mktemp('nano')
-    cfg = Config.fromfile(ROOT / 'configs/shapes/supervised_shapes_5p.py')
+    cfg = Config.fromfile(ROOT / 'configs/supervised/supervised_shapes_5p.py')
     _use_data(cfg._cfg_dict, str(shapes_root))
     cfg.dump(str(folder / 'nano.py'))
     init_default_scope('mmdet')
@@ -99,7 +99,7 @@ def test_file__is_a_data_set(monkeypatch, command, tmp_path, shapes_config):
             masks, items, strict=True))  # fmt: skip
     assert not out.with_name('out.json.parts').exists()
 
-    cfg = shapes_config('sskd_distill_shapes_5p', iters=1, folder='sskd')
+    cfg = shapes_config('sskd_distill_shapes_5p', iters=1)
     cfg.train_dataloader.dataset.unlabeled.ann_file = str(out)
     runner = Runner.from_cfg(cfg)
     runner.train()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where a training step spends its time, and what the batching saves.
 
-    python tools/benchmark/benchmark_step.py configs/shapes/s4m_shapes_5p.py
+    python tools/benchmark/benchmark_step.py configs/s4m/s4m_shapes_5p.py
     python tools/benchmark/benchmark_step.py --compare pr sd arp ema gd \
         --segmenter sam2.1_hiera_tiny --size 512x1024 \
         --gd-config configs/guided_distillation/\
@@ -173,7 +173,7 @@ def benchmark(cfg: Config, iters: int, warmup: int = 3) -> dict:
         if 'teacher_checkpoint' in cfg.model:
             # No burn-in: EMA runs and no teacher is needed. A random one is
             # never sure: take every query that names a class.
-            cfg.custom_hooks[0].burn_in = 0
+            cfg.default_hooks.mean_teacher.burn_in = 0
             cfg.model.pseudo_labeler.cls_thr = 0.0
         runner = Runner.from_cfg(cfg)
         runner.register_hook(timer, priority='VERY_HIGH')
@@ -603,7 +603,8 @@ def main() -> None:
     )
     parser.add_argument(
         '--gd-config',
-        default=ROOT / 'configs/shapes/guided_distillation_shapes_5p.py',
+        default=ROOT
+        / 'configs/guided_distillation/guided_distillation_shapes_5p.py',
         help='of the comparison gd',
     )
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)

@@ -1,9 +1,10 @@
-# SSKD's teacher: MM-Grounding-DINO gives boxes, SAM 2.1 their masks. Run it on
-# 4 GPUs: 8 images. As it is, the detector trains alone ('teacher supervised');
-# what `adapt` adds is marked where it is assumed, not published.
+# SSKD's teacher: MM-Grounding-DINO gives boxes, SAM 2.1 their masks; 8 images.
+# As it is, the detector trains alone ('teacher supervised'); what `adapt` adds is
+# marked where it is assumed, not published.
 _base_ = [
     '../models/mm_grounding_dino_swin_l.py',
     '../schedules/sskd_teacher_1k.py',
+    '../segmenters/sam2.1_hiera_large.py',
 ]
 
 detector = _base_.model
@@ -15,11 +16,7 @@ model = dict(
     _delete_=True,
     type='PromptedDetector',
     detector=detector,
-    segmenter=dict(
-        type='SAM2Segmenter',
-        config='sam2.1_hiera_large',
-        checkpoint='checkpoints/sam2.1_hiera_large.pt',
-    ),
+    segmenter=_base_.segmenter,
     data_preprocessor=dict(
         type='SemiDataPreprocessor',
         mean=[123.675, 116.28, 103.53],
