@@ -27,6 +27,13 @@ from .utils.compatibility import import_mmdet_quietly  # noqa: E402
 
 import_mmdet_quietly()
 
-from . import datasets, engine, evaluation, models  # noqa: E402
+from . import apis, datasets, engine, evaluation, models  # noqa: E402
 
-__all__ = ['__version__', 'datasets', 'engine', 'evaluation', 'models']
+__all__ = [
+    '__version__',
+    'apis',
+    'datasets',
+    'engine',
+    'evaluation',
+    'models',
+]

@@ -57,7 +57,7 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 
 val_evaluator = dict(
-    type='CocoMetric',
+    type='CocoInstanceMetric',
     ann_file=data_root + 'ade20k_instance_val.json',
     metric='segm',
 )

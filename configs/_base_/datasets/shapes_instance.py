@@ -42,7 +42,7 @@ val_evaluator = [
         type='CityscapesInstanceMetric', seg_prefix=data_root + 'gtFine/val'
     ),
     dict(
-        type='CocoMetric',
+        type='CocoInstanceMetric',
         ann_file=data_root
         + 'annotations/instancesonly_filtered_gtFine_val.json',
         metric='segm',
