@@ -63,7 +63,7 @@ def test_another_config__names_what_differs(cfg):
 
 def test_burn_in__is_part_of_the_config(cfg):
     cfg.default_hooks.mean_teacher.burn_in = 1
-    with pytest.raises(ValueError, match='mean_teacher.burn_in'):
+    with pytest.raises(ValueError, match=r'mean_teacher\.burn_in'):
         check_record(cfg.work_dir, cfg)
 
 
