@@ -16,6 +16,7 @@ from mmengine.runner import Runner
 from nano import nano
 from PIL import Image
 from pycocotools import mask as mask_utils
+from s4m.apis.training import run_training
 
 
 def _train(cfg: Config, iters: int, resume: bool = False) -> Runner:
