@@ -23,6 +23,10 @@ if _missing:
         'requirements/mminstall.txt (README, "Installation").'
     )
 
+from .utils.compatibility import import_mmdet_quietly  # noqa: E402
+
+import_mmdet_quietly()
+
 from . import datasets, engine, evaluation, models  # noqa: E402
 
 __all__ = ['__version__', 'datasets', 'engine', 'evaluation', 'models']

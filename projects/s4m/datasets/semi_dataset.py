@@ -3,21 +3,21 @@
 
 from __future__ import annotations
 
-import random
 from collections import Counter
-from contextlib import contextmanager
 
-import numpy as np
-import torch
 from mmdet.datasets.dataset_wrappers import ConcatDataset
 from mmdet.registry import DATASETS
 from mmengine.dist import master_only
 from mmengine.fileio import load
 from mmengine.logging import print_log
 
+from s4m.utils.random_states import seeded
+
 
 class DrawIndex(int):
-    """An index that knows which draw of a sampler it is.
+    """Dataset index that carries the seed of its draw.
+
+    Any worker process augments the sample in the same way.
 
     Attributes:
         seed (tuple[int, int, int]): (seed, rank, draw number).
@@ -34,38 +34,6 @@ class DrawIndex(int):
     def __reduce__(self):
         """Worker processes get the seed too."""
         return DrawIndex, (int(self), self.seed)
-
-
-def seed_host(seed: tuple[int, ...]) -> None:
-    """Seed python, numpy and torch on the host; devices are left alone.
-
-    Args:
-        seed (tuple[int]): Any two tuples give unrelated random numbers.
-    """
-    words = np.random.SeedSequence(seed).generate_state(3)
-    random.seed(int(words[0]))
-    np.random.seed(words[1])
-    # torch.manual_seed would seed every device as well.
-    torch.default_generator.manual_seed(int(words[2]))
-
-
-@contextmanager
-def seeded(seed: tuple[int, ...]):
-    """Seed python, numpy and torch on the host, and undo it on leaving.
-
-    The model's random numbers do not depend on what the data draws, and the
-    data's not on the number of workers. The generators of devices are left
-    alone: the data does not draw from them, and the model does.
-    """
-    generator = torch.default_generator
-    states = random.getstate(), np.random.get_state(), generator.get_state()
-    seed_host(seed)
-    try:
-        yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        generator.set_state(states[2])
 
 
 @DATASETS.register_module()
