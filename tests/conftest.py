@@ -91,10 +91,9 @@ def _use_data(node, root: str) -> None:
 def shapes_config(shapes_root, tmp_path):
     """Config of Shapes on the small data, a few iterations."""
 
-    def make(
-        name: str, iters: int = 4, folder: str = 'shapes', **options
-    ) -> Config:
-        cfg = Config.fromfile(ROOT / 'configs' / folder / f'{name}.py')
+    def make(name: str, iters: int = 4, **options) -> Config:
+        (path,) = (ROOT / 'configs').rglob(f'{name}.py')
+        cfg = Config.fromfile(path)
         _use_data(cfg._cfg_dict, str(shapes_root))
         cfg.work_dir = str(tmp_path / name)
         cfg.train_cfg.update(max_iters=iters, val_interval=1000)

@@ -95,7 +95,7 @@ def train_all(work_dir: Path, iters: int, seed: int) -> dict[str, dict]:
         for name, config, teacher in chain:
             task = tasks[name]
             folder = work_dir / config
-            path = f'configs/shapes/{config}.py'
+            (path,) = map(str, (ROOT / 'configs').rglob(f'{config}.py'))
             options = runs.schedule(path, iters, semi=teacher is not None)
             options['randomness.seed'] = seed
             if teacher is not None:
@@ -131,7 +131,7 @@ def pseudo_label_quality(work_dir: Path, limit: int | None) -> dict:
         from mmengine.config import Config
         from pseudo_label_quality import measure
 
-        cfg = Config.fromfile(str(ROOT / 'configs/shapes/s4m_shapes_5p.py'))
+        cfg = Config.fromfile(str(ROOT / 'configs/s4m/s4m_shapes_5p.py'))
         cfg.model.teacher_checkpoint = str(work_dir / 's4m_teacher_shapes_5p')
         figures, pictures = measure(cfg, str(TRUTH), 8, limit=limit)
         if pictures:

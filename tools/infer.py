@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pictures and a COCO JSON for a folder of images.
 
-    python tools/infer.py demo_images configs/shapes/s4m_shapes_5p.py \
+    python tools/infer.py demo_images configs/s4m/s4m_shapes_5p.py \
         work_dirs/s4m_shapes_5p/iter_800.pth --out results
 
 writes ``results/vis/*.jpg|png`` and ``results/predictions.json``: images,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mask AP of a checkpoint.
 
-    python tools/test.py configs/shapes/s4m_shapes_5p.py \
+    python tools/test.py configs/s4m/s4m_shapes_5p.py \
         work_dirs/s4m_shapes_5p/iter_800.pth --model both
 """
 

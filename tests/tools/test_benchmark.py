@@ -57,7 +57,7 @@ def test_make_run__is_made_once_and_shared(tmp_path, monkeypatch):
     teacher = options['model.teacher_checkpoint']
     assert teacher == tmp_path / '100/1/s4m_teacher_shapes_5p'
     assert options['train_cfg.max_iters'] == 100
-    assert options['custom_hooks.0.burn_in'] == 62
+    assert options['default_hooks.mean_teacher.burn_in'] == 62
 
 
 def test_options__of_strategies_and_weights(tmp_path):
@@ -65,7 +65,7 @@ def test_options__of_strategies_and_weights(tmp_path):
     no_burn_in = by_name['No burn-in'].options(100, tmp_path)
     assert not any('burn_in' in k or 'teacher' in k for k in no_burn_in)
     standard = by_name['Standard'].options(100, tmp_path)
-    assert standard['custom_hooks.0.burn_in'] == 62
+    assert standard['default_hooks.mean_teacher.burn_in'] == 62
     assert 'model.teacher_checkpoint' not in standard
     heavy = by_name['5']
     assert heavy.run == 'guided_distillation_shapes_5p_w5'
@@ -150,7 +150,8 @@ def test_compare__runs(name, nano_segmenter):
         repeats=1,
         device='cpu',
         num_points=8,
-        gd_config=ROOT / 'configs/shapes/guided_distillation_shapes_5p.py',
+        gd_config=ROOT
+        / 'configs/guided_distillation/guided_distillation_shapes_5p.py',
     )
     assert len(rows) == dict(gd=2, pxl=4).get(name, 3)
     assert all(r['ms'] > 0 and r['peak_mib'] >= 0 for r in rows.values())
@@ -194,7 +195,7 @@ def test_main__known_teacher_without_checkpoint_is_trained_again(
             {
                 'supervised_shapes_5p/8/0': {'model': known},
                 'guided_distillation_shapes_5p/8/0': guided,
-                'same_views_shapes_5p/8/0': guided,
+                'guided_distillation_same_views_shapes_5p/8/0': guided,
             }
         )
     )
@@ -202,7 +203,10 @@ def test_main__known_teacher_without_checkpoint_is_trained_again(
     command += ['--work-dir', str(tmp_path), '--results', str(results)]
     monkeypatch.setattr('sys.argv', ['shapes_table.py', *command])
     shapes_table.main()
-    assert trained == ['supervised_shapes_5p', 'cutout_shapes_5p']
+    assert trained == [
+        'supervised_shapes_5p',
+        'guided_distillation_cutout_shapes_5p',
+    ]
     shapes_table.main()  # all known: the teacher is not needed
     assert len(trained) == 2
 

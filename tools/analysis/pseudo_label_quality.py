@@ -2,7 +2,7 @@
 """How good are the teacher's pseudo-labels, and what does SAM 2 change?
 
     python tools/analysis/pseudo_label_quality.py \
-        configs/shapes/s4m_shapes_5p.py --ann data/shapes/annotations/\
+        configs/s4m/s4m_shapes_5p.py --ann data/shapes/annotations/\
 instancesonly_filtered_gtFine_train.json --out work_dirs/quality
 
 compares the pseudo-labels of the unlabelled images, before and after

@@ -217,5 +217,5 @@ def schedule(config: str, iters: int, semi: bool) -> dict[str, object]:
         options['param_scheduler.1.begin'] = warm_up
         options['param_scheduler.1.end'] = iters
     if semi:
-        options['custom_hooks.0.burn_in'] = iters * 5 // 8
+        options['default_hooks.mean_teacher.burn_in'] = iters * 5 // 8
     return options

@@ -95,8 +95,8 @@ class Row:
 
 
 SUP, SD = 'supervised_shapes_5p', 's4m_teacher_shapes_5p'
-GUIDED = 'shapes/guided_distillation_shapes_5p.py'
-SUPERVISED = Row('Supervised', f'shapes/{SUP}.py', semi=False)
+GUIDED = 'guided_distillation/guided_distillation_shapes_5p.py'
+SUPERVISED = Row('Supervised', f'supervised/{SUP}.py', semi=False)
 
 
 def sskd(name: str, stage: str, folder: str = 'sskd', **kwargs) -> Row:
@@ -118,38 +118,53 @@ DISTILL = sskd('Student, stage 2', 'distill', pseudo=SELFTRAIN)
 TABLES = {
     'methods': (
         SUPERVISED,
-        Row('S4M teacher', f'shapes/{SD}.py', semi=False),
+        Row('S4M teacher', f's4m/{SD}.py', semi=False),
         Row('Guided Distillation', GUIDED, SUP),
-        Row('S4M', 'shapes/s4m_shapes_5p.py', SD),
+        Row('S4M', 's4m/s4m_shapes_5p.py', SD),
     ),
     'ablation': (
         Row('none', GUIDED, SUP),
-        Row('SD', 'ablation/sd_shapes_5p.py', SD),
-        Row('PR', 'ablation/pr_shapes_5p.py', SUP),
-        Row('ARP without PR', 'ablation/arp_shapes_5p.py', SUP),
-        Row('PR + ARP', 'ablation/pr_arp_shapes_5p.py', SUP),
-        Row('SD + PR + ARP (S4M)', 'shapes/s4m_shapes_5p.py', SD),
-        Row('S4M, in_mask', 'ablation/s4m_in_mask_shapes_5p.py', SD),
+        Row('SD', 's4m/s4m_sd_shapes_5p.py', SD),
+        Row('PR', 's4m/s4m_pr_shapes_5p.py', SUP),
+        Row('ARP without PR', 's4m/s4m_arp_shapes_5p.py', SUP),
+        Row('PR + ARP', 's4m/s4m_pr_arp_shapes_5p.py', SUP),
+        Row('SD + PR + ARP (S4M)', 's4m/s4m_shapes_5p.py', SD),
+        Row('S4M, in_mask', 's4m/s4m_in_mask_shapes_5p.py', SD),
     ),
     # Guided Distillation, Table 4, Figure 6 and Table 5.
     'strategies': (
         SUPERVISED,
         Row(
             'No burn-in',
-            'strategies/no_burn_in_shapes_5p.py',
+            'guided_distillation/guided_distillation_no_burn_in_shapes_5p.py',
             burns_in=False,
         ),
-        Row('Fixed teacher', 'strategies/fixed_teacher_shapes_5p.py', SUP),
-        Row('Standard', 'strategies/standard_shapes_5p.py'),
+        Row(
+            'Fixed teacher',
+            'guided_distillation/guided_distillation_fixed_teacher_shapes_5p.py',
+            SUP,
+        ),
+        Row(
+            'Standard',
+            'guided_distillation/guided_distillation_standard_shapes_5p.py',
+        ),
         Row('Guided', GUIDED, SUP),
     ),
     'augmentation': (
-        Row('Same views', 'strategies/same_views_shapes_5p.py', SUP),
+        Row(
+            'Same views',
+            'guided_distillation/guided_distillation_same_views_shapes_5p.py',
+            SUP,
+        ),
         Row('Textural', GUIDED, SUP),
-        Row('With cutout', 'strategies/cutout_shapes_5p.py', SUP),
+        Row(
+            'With cutout',
+            'guided_distillation/guided_distillation_cutout_shapes_5p.py',
+            SUP,
+        ),
     ),
     'weights': (
-        Row('0 (supervised)', f'shapes/{SUP}.py', semi=False),
+        Row('0 (supervised)', f'supervised/{SUP}.py', semi=False),
         Row('0.1', GUIDED, SUP, weight=0.1),
         Row("0.5 (the configs')", GUIDED, SUP),
         Row('2', GUIDED, SUP, weight=2),

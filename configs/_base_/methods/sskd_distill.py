@@ -21,4 +21,4 @@ distill = dict(
     ),
     strong_augment=dict(type='StrongAugment'),
 )
-custom_hooks = [dict(type='ContrastiveDiagnosticsHook', interval=50)]
+contrast_log = dict(type='ContrastiveDiagnosticsHook', interval=50)
