@@ -22,7 +22,7 @@ def test_complexity__of_the_student(shapes_config):
 
 def test_complexity__of_a_composite(shapes_config):
     """The detector, and SAM 2 with a box for each that there may be."""
-    cfg = shapes_config('sskd_teacher_supervised_shapes_5p', folder='sskd')
+    cfg = shapes_config('sskd_teacher_supervised_shapes_5p')
     counts = {}
     for boxes in (1, 5, 9):
         cfg.model.test_cfg.max_per_image = boxes

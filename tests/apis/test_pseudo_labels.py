@@ -23,7 +23,7 @@ from s4m.apis.pseudo_labels import PseudoLabelGenerator
 def nano_config(shapes_root, tmp_path_factory) -> tuple[Path, Path]:
     """A supervised nano model: config file and checkpoint."""
     folder = tmp_path_factory.mktemp('nano')
-    cfg = Config.fromfile(ROOT / 'configs/shapes/supervised_shapes_5p.py')
+    cfg = Config.fromfile(ROOT / 'configs/supervised/supervised_shapes_5p.py')
     _use_data(cfg._cfg_dict, str(shapes_root))
     cfg.dump(str(folder / 'nano.py'))
     init_default_scope('mmdet')
@@ -87,7 +87,7 @@ def test_file__is_a_data_set(options, tmp_path, shapes_config):
         assert [m.sum() for m in masks] == areas and all(areas)
     assert not out.with_name('out.json.parts').exists()
 
-    cfg = shapes_config('sskd_distill_shapes_5p', iters=1, folder='sskd')
+    cfg = shapes_config('sskd_distill_shapes_5p', iters=1)
     cfg.train_dataloader.dataset.unlabeled.ann_file = str(out)
     runner = Runner.from_cfg(cfg)
     runner.train()

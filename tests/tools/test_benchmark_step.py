@@ -51,7 +51,7 @@ def test_compare__runs(name, nano_segmenter, modules):
         repeats=1,
         device='cpu',
         num_points=8,
-        gd_config=ROOT / 'configs/shapes/guided_distillation_shapes_5p.py',
+        gd_config='guided_distillation_shapes_5p',
     )
     assert len(rows) == dict(gd=2, pxl=4).get(name, 3)
     assert all(r['ms'] > 0 and r['peak_mib'] >= 0 for r in rows.values())

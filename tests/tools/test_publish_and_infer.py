@@ -3,17 +3,15 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
-from conftest import CLASSES, ROOT
+from conftest import CLASSES
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
-from pycocotools.coco import COCO
 
 
 @pytest.fixture
@@ -99,44 +97,6 @@ def test_publish__wrong_checkpoint(semi_run, tmp_path):
     assert not (tmp_path / 'out').exists()
     with pytest.raises(ValueError, match='has no teacher'):
         select_weights({'student.a': 1}, 'teacher')
-
-
-def test_infer__pictures_and_coco_json(semi_run, shapes_root, tmp_path):
-    config, checkpoint, _ = semi_run
-    folder = shapes_root / 'leftImg8bit/val'
-    subprocess.run(
-        [
-            sys.executable,
-            str(ROOT / 'tools/infer.py'),
-            str(folder),
-            str(config),
-            str(checkpoint),
-            '--out',
-            str(tmp_path / 'out'),
-            '--score-thr',
-            '0.0',
-            '--device',
-            'cpu',
-        ],
-        check=True,
-    )
-    assert len(list((tmp_path / 'out/vis').iterdir())) == 4
-    file = tmp_path / 'out/predictions.json'
-    coco = COCO(str(file))
-    assert len(coco.imgs) == 4 and len(coco.anns) > 0
-    data = json.loads(file.read_text())
-    assert data['categories'][0]['name'] == 'person'
-    for ann in data['annotations']:
-        mask = coco.annToMask(ann)
-        assert mask.shape == (64, 128) and mask.sum() == ann['area']
-        assert 0 <= ann['score'] <= 1
-
-
-def test_infer__no_image(tmp_path):
-    from infer import find_images
-
-    with pytest.raises(FileNotFoundError, match='No image'):
-        find_images(tmp_path)
 
 
 @pytest.mark.parametrize('stage', ['distill', 'teacher_adapt'])

@@ -34,7 +34,7 @@ def test_draw_batch__pseudo_labels_of_a_file(
     shapes_config, shapes_root, stage, widths
 ):
     """Weak view, what it learns from, strong view, of each image."""
-    cfg = shapes_config(f'sskd_{stage}_shapes_5p', folder='sskd')
+    cfg = shapes_config(f'sskd_{stage}_shapes_5p')
     data = cfg.train_dataloader
     if stage == 'distill':
         gt = 'annotations/instancesonly_filtered_gtFine_train.json'
@@ -54,6 +54,6 @@ def test_draw_batch__pseudo_labels_of_a_file(
 
 
 def test_browse__no_teacher_in_the_model(shapes_config, tmp_path):
-    cfg = shapes_config('sskd_distill_shapes_5p', folder='sskd')
+    cfg = shapes_config('sskd_distill_shapes_5p')
     with pytest.raises(ValueError, match='has no teacher in its model'):
         browse(cfg, tmp_path, teacher='work_dirs/x')

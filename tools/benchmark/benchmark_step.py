@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where a training step spends its time, and what the batching saves.
 
-    python tools/benchmark/benchmark_step.py configs/shapes/s4m_shapes_5p.py
+    python tools/benchmark/benchmark_step.py s4m_shapes_5p
     python tools/benchmark/benchmark_step.py --compare pr sd arp ema gd \
         --segmenter sam2.1_hiera_tiny --size 512x1024 \
         --gd-config configs/guided_distillation/\

@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 from mmengine.structures import InstanceData
 from s4m.models import PseudoLabelRefiner
-from s4m.models.promptable import PromptableSegmenter, attach_segmenter
+from s4m.models.promptable import PromptableSegmenter
 from s4m.utils.timing import measure
 from torch import Tensor
 
@@ -27,7 +27,7 @@ def compare(
         device (str): Device of the images.
     """
     refiner = PseudoLabelRefiner(segmenter={})
-    attach_segmenter(refiner, segmenter)
+    refiner.set_segmenter(segmenter)
     rgb = torch.rand(4, 3, *size, device=device) * 255
     logits = torch.randn(4, 20, size[0] // 4, size[1] // 4, device=device)
     points = torch.rand(4, 20, 3, 2, device=device) * size[0]

@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from s4m.structures.masks import upsample_masks
+from s4m.visualization import palette
 
 
 @HOOKS.register_module()
@@ -120,18 +121,9 @@ class PseudoLabelRefineHook(Hook):
             visualizer.set_image(image)
             if len(masks):
                 visualizer.draw_binary_masks(
-                    masks.cpu().numpy(), colors=_colors(len(masks)), alphas=0.6
+                    masks.cpu().numpy(), colors=palette(len(masks)), alphas=0.6
                 )
             panels.append(visualizer.get_image())
         runner.visualizer.add_image(
             'pseudo_labels', np.concatenate(panels, 1), step=runner.iter + 1
         )
-
-
-def _colors(num: int) -> list[tuple[int, int, int]]:
-    """Colours that the eye tells apart, the same for the same place."""
-    hues = (np.arange(num) * 0.618) % 1.0
-    wheel = np.stack(
-        [np.abs(((hues * 6 + k) % 6) - 3) - 1 for k in (0, 4, 2)], 1
-    )
-    return [tuple(c) for c in (wheel.clip(0, 1) * 255).astype(int).tolist()]
