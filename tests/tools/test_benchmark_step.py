@@ -63,3 +63,27 @@ def test_command__table_of_a_comparison(modules, monkeypatch, capsys):
     monkeypatch.setattr('sys.argv', command)
     runpy.run_path(command[0], run_name='__main__')
     assert '| vectorised, static |' in capsys.readouterr().out
+
+
+def test_pipelines__one_step_and_two(modules):
+    """MMDet resizes, then crops, where the config does both at once."""
+    tool = modules('benchmark_pipelines')
+    pipeline = [
+        dict(type='LoadImageFromFile'),
+        dict(type='LoadLazyAnnotations'),
+        dict(
+            type='RandomChoiceResize',
+            scales=[(64, 32)],
+            resize_type='ResizeCrop',
+            crop_size=(16, 32),
+            keep_empty=False,
+        ),
+    ]
+    steps = tool.two_steps(pipeline, 'pillow')
+    assert [s['type'] for s in steps] == [
+        'LoadImageFromFile',
+        'LoadAnnotations',
+        'RandomChoiceResize',
+        'RandomCrop',
+    ]
+    assert steps[2]['backend'] == 'pillow' and 'crop_size' not in steps[2]

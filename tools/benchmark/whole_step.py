@@ -48,7 +48,7 @@ class PhaseTimer(Hook):
         model = runner.model
         wrap = self.wrap
         if hasattr(model, 'student'):
-            wrap(model.pseudo_labeler, 'run_teacher', 'teacher')
+            wrap(model, 'get_pseudo_instances', 'teacher')
             wrap(model.student, 'loss', 'student forward')
             for name in ('copy_paste', 'strong_augment'):
                 part = getattr(model, name)
