@@ -50,8 +50,9 @@ def test_comparison__versions_and_oracles_hand_computed():
         labels=torch.tensor([1, 1]), scores=torch.tensor([0.9, 0.8])
     )
     comparison = MaskComparison(('a', 'b'), ('first', 'second'), VARIANTS)
-    # Both are wrong: a class, and an IoU that is not above one half.
-    assert comparison.add(item, dict(first=first, second=second), gt) == 2
+    # Both are wrong, a class, and an IoU that is not above one half; so no
+    # object has a right one.
+    assert comparison.add(item, dict(first=first, second=second), gt) == 4
     figures = comparison.figures()
     assert figures['class_accuracy'] == 50
     assert figures['first_iou'] == 75
