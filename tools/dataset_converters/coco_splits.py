@@ -10,7 +10,8 @@
 
 writes ``semi_anns/instances_train2017.{fold}@{percent}[-unlabeled].json`` and
 ``...all-unlabeled.json``. ``--extra image_info_unlabeled2017.json`` makes that
-file readable: with the categories of the labelled images. The numbers of ``--list`` count annotated images, all images, or are image ids.
+file readable: with the categories of the labelled images. The numbers
+of ``--list`` count annotated images, all images, or are image ids.
 """
 
 from s4m.apis.cli import make_parser, one_line_errors
