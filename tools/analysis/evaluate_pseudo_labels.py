@@ -45,7 +45,7 @@ def load_predictions(path: Path) -> dict:
     Raises:
         ValueError: that names what is wrong with it.
     """
-    from s4m.datasets.coco_checks import check_coco
+    from s4m.datasets.semi_dataset import check_coco
 
     try:
         data = json.loads(path.read_bytes())
