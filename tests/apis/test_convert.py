@@ -405,7 +405,7 @@ def test_reference__same_outputs(name):
 
 @pytest.mark.skipif(not REFERENCE.is_dir(), reason='no S4M_REFERENCE')
 @pytest.mark.parametrize('kind', ['r50', 'swin_tiny'])
-def test_reference__full_size_keys(kind):
+def test_reference__full_size_keys(tmp_path, kind):
     """Nothing is left over on either side."""
     text = (REFERENCE / f'keys_{kind}_cityscapes.txt').read_text()
     state = {
@@ -415,7 +415,7 @@ def test_reference__full_size_keys(kind):
     assert len(state) > 400
     for name in keys.DROPPED:
         state.pop(name, None)
-    ours = keys.to_mmdet(state)
-    whole, filled = forward.complete(ours, model_config(ours))
-    assert not filled
-    assert keys.to_detectron2(whole).keys() == state.keys()
+    checkpoint, _ = convert_to_mmdet(_save(tmp_path / 'x.pth', state))
+    assert checkpoint['meta']['detectron2']['filled'] == {'model': []}
+    back = keys.to_detectron2(checkpoint['state_dict'])
+    assert back.keys() == state.keys()

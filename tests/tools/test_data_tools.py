@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tools for data and checkpoints as commands: arguments and one-line errors."""
+"""Tools for data and checkpoints as commands."""
 
 from __future__ import annotations
 
