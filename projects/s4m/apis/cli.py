@@ -82,6 +82,32 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_split(parser: argparse.ArgumentParser) -> None:
+    """Add ``--split NAME``, the labelled and unlabelled images."""
+    parser.add_argument(
+        '--split',
+        metavar='NAME',
+        help='split in the folder of the published one, for instance '
+        'seed0@10; work directories are then in work_dirs/NAME',
+    )
+
+
+def add_amp(parser: argparse.ArgumentParser) -> None:
+    """Add ``--amp`` and ``--auto-scale-lr``."""
+    parser.add_argument(
+        '--amp',
+        nargs='?',
+        const='bf16',
+        choices=['bf16', 'fp16'],
+        help='automatic mixed precision (bf16 if no type is given)',
+    )
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate with the total batch size',
+    )
+
+
 def one_line_errors(main: Callable[..., T]) -> Callable[..., T]:
     """Decorator that reports a user's mistake as one line.
 

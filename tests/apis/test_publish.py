@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Published models work without the plugin; inference writes COCO JSON."""
+"""Published models work without the plugin."""
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 
@@ -10,8 +11,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import CLASSES
+from mmdet.apis import DetInferencer
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
+from mmengine.config import Config
+from s4m.apis.publish import publish, select_weights
 
 
 @pytest.fixture
@@ -36,65 +40,56 @@ PLAIN = """
 import sys, pickle
 sys.modules['s4m'] = None
 from mmdet.apis import DetInferencer
-inferencer = DetInferencer(sys.argv[1], sys.argv[2], 'cpu')
-out = inferencer(sys.argv[3], return_datasamples=True, no_save_vis=True)
-pred = out['predictions'][0].pred_instances
-pickle.dump({k: pred[k].numpy() for k in ('scores', 'labels', 'masks')},
-            open(sys.argv[4], 'wb'))
+picture, result, *files = sys.argv[1:]
+found = []
+for config, weights in zip(files[::2], files[1::2]):
+    inferencer = DetInferencer(config, weights, 'cpu')
+    out = inferencer(picture, return_datasamples=True, no_save_vis=True)
+    pred = out['predictions'][0].pred_instances
+    found.append({k: pred[k].numpy() for k in ('scores', 'labels', 'masks')})
+pickle.dump(found, open(result, 'wb'))
 """
 
 
-@pytest.mark.parametrize('network', ['student', 'teacher'])
 def test_publish__identical_predictions_without_the_plugin(
-    semi_run, shapes_root, tmp_path, network
+    semi_run, shapes_root, tmp_path
 ):
-    import pickle
-
-    from mmdet.apis import DetInferencer
-    from publish_model import publish
-
     config, checkpoint, model = semi_run
-    weights, plain = publish(
-        str(config), str(checkpoint), tmp_path / 'out', network
-    )
-    assert weights.stem.rpartition('-')[2].isalnum()
-    saved = torch.load(weights, weights_only=True)
-    assert set(saved) == {'meta', 'state_dict'}
-    want = getattr(model, network).state_dict()
-    assert saved['state_dict'].keys() == want.keys()
-
     picture = str(next((shapes_root / 'leftImg8bit/val').glob('*/*.png')))
     result = tmp_path / 'pred.pkl'
-    subprocess.run(
-        [
-            sys.executable,
-            '-c',
-            PLAIN,
-            str(plain),
-            str(weights),
-            picture,
-            str(result),
-        ],
-        check=True,
-    )
-    other = pickle.loads(result.read_bytes())
+    command = [sys.executable, '-c', PLAIN, picture, str(result)]
+    networks = ('student', 'teacher')
+    for network in networks:
+        weights, plain = publish(
+            config, checkpoint, out=tmp_path / 'out', model=network
+        )
+        assert weights.stem.rpartition('-')[2].isalnum()
+        saved = torch.load(weights, weights_only=True)
+        assert set(saved) == {'meta', 'state_dict'}
+        want = getattr(model, network).state_dict()
+        assert saved['state_dict'].keys() == want.keys()
+        command += [str(plain), str(weights)]
+    subprocess.run(command, check=True)
 
     inferencer = DetInferencer(str(config), str(checkpoint), 'cpu')
-    inferencer.model.semi_test_cfg['predict_on'] = network
-    out = inferencer(picture, return_datasamples=True, no_save_vis=True)
-    pred = out['predictions'][0].pred_instances
-    for key, value in other.items():
-        np.testing.assert_array_equal(pred[key].numpy(), value)
+    others = pickle.loads(result.read_bytes())
+    for network, other in zip(networks, others, strict=True):
+        inferencer.model.semi_test_cfg['predict_on'] = network
+        out = inferencer(picture, return_datasamples=True, no_save_vis=True)
+        pred = out['predictions'][0].pred_instances
+        for key, value in other.items():
+            np.testing.assert_array_equal(pred[key].numpy(), value)
 
 
 def test_publish__wrong_checkpoint(semi_run, tmp_path):
-    from publish_model import publish, select_weights
-
     config, _, _ = semi_run
     torch.save({'state_dict': {'x': torch.ones(1)}}, tmp_path / 'x.pth')
     with pytest.raises(ValueError, match='does not fit'):
-        publish(str(config), str(tmp_path / 'x.pth'), tmp_path / 'out')
+        publish(config, tmp_path / 'x.pth', out=tmp_path / 'out')
     assert not (tmp_path / 'out').exists()
+    torch.save([1], tmp_path / 'x.pth')
+    with pytest.raises(ValueError, match='holds a list'):
+        publish(config, tmp_path / 'x.pth', out=tmp_path / 'out')
     with pytest.raises(ValueError, match='has no teacher'):
         select_weights({'student.a': 1}, 'teacher')
 
@@ -102,9 +97,6 @@ def test_publish__wrong_checkpoint(semi_run, tmp_path):
 @pytest.mark.parametrize('stage', ['distill', 'teacher_adapt'])
 def test_publish__without_the_contrastive_loss(shapes_config, tmp_path, stage):
     """What MMDetection does not have keeps its class and imports s4m."""
-    from mmengine.config import Config
-    from publish_model import publish
-
     cfg = shapes_config(f'sskd_{stage}_shapes_5p')
     cfg.test_cfg.type = 'TestLoop'
     cfg.dump(str(tmp_path / 'sskd.py'))
@@ -112,7 +104,7 @@ def test_publish__without_the_contrastive_loss(shapes_config, tmp_path, stage):
     model.init_weights()
     torch.save({'state_dict': model.state_dict()}, tmp_path / 'sskd.pth')
     weights, file = publish(
-        str(tmp_path / 'sskd.py'), str(tmp_path / 'sskd.pth'), tmp_path / 'out'
+        tmp_path / 'sskd.py', tmp_path / 'sskd.pth', out=tmp_path / 'out'
     )
     plain = Config.fromfile(file)
     assert plain.custom_imports.imports == ['s4m']
