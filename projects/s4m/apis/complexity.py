@@ -111,19 +111,21 @@ class _PromptedNetwork(nn.Module):
             height, width = inputs.shape[-2:]
             for view in views:
                 box = inputs.new_tensor([[0, 0, width, height]])
+                # What no output depends on is not traced.
+                nothing = 0 * view.pred_instances.scores.sum()
                 view.pred_instances = InstanceData(
                     bboxes=box.repeat(num, 1),
-                    scores=inputs.new_ones(num),
+                    scores=inputs.new_ones(num) + nothing,
                     labels=inputs.new_zeros(num, dtype=torch.long),
                 )
             return views
 
         model.detector.predict = predict
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Masks of the boxes of one image."""
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores and masks of one image."""
         (sample,) = self._predict(inputs, self._samples)
-        return sample.pred_instances.masks
+        return sample.pred_instances.scores, sample.pred_instances.masks
 
 
 @contextmanager

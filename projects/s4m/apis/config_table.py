@@ -7,7 +7,7 @@ import re
 from fnmatch import fnmatch
 from pathlib import Path
 
-import yaml
+from mmengine.fileio import load
 
 _TABLE = re.compile(
     r'(<!-- (rows|list): ([^>]+?) -->\n).*?(<!-- end -->)', re.DOTALL
@@ -41,7 +41,7 @@ def update_tables(readme: str, configs: str | Path) -> str:
         for path in sorted(root.rglob('*.py'))
         if '_base_' not in path.parts
     }
-    published = yaml.safe_load((root / 'published_ap.yml').read_text())
+    published = load(str(root / 'published_ap.yml'))
     unknown = sorted(published.keys() - paths.keys())
     if unknown:
         raise ValueError(

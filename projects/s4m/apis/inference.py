@@ -14,7 +14,7 @@ from s4m.datasets.coco_io import instance_annotations
 from s4m.datasets.converters.images import find_images
 from s4m.utils.whole_files import write_json
 
-from .config import find_config
+from .config import config_path
 
 
 def infer(
@@ -54,7 +54,7 @@ def infer(
     if not Path(checkpoint).is_file():
         raise FileNotFoundError(f'Checkpoint {checkpoint} does not exist')
     inferencer = DetInferencer(
-        str(find_config(config)), str(checkpoint), device, show_progress=False
+        str(config_path(config)), str(checkpoint), device, show_progress=False
     )
     classes = inferencer.visualizer.dataset_meta['classes']
     category_ids = list(range(1, len(classes) + 1))

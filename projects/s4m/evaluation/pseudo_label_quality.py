@@ -98,8 +98,9 @@ class MaskComparison:
                 right nor as wrong in mask AP, as COCO evaluates.
 
         Returns:
-            int: number of pseudo-labels of another class or with an IoU of
-            at most one half, plus the objects that none overlaps best.
+            int: number of wrong pseudo-labels, which have another class or
+            an IoU of at most one half, plus that of the objects without a
+            right one.
         """
         image = len(self._images) + 1
         height, width = gt.masks.shape[1:]
@@ -140,7 +141,7 @@ class MaskComparison:
                 entry['score'] = score
             self._entries[name] += entries
         right = (labels == true) & (ious[self.versions[0]] > 0.5)
-        missed = len(gt) - len(index[hit].unique())
+        missed = len(gt) - len(index[right].unique())
         return int((~right).sum()) + missed
 
     def figures(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import pickletools
 import zipfile
+from _compat_pickle import IMPORT_MAPPING
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -163,14 +164,12 @@ def _unknown_globals(file: Path) -> list[str]:
         for _ in range(4):
             for opcode, argument, _ in pickletools.genops(f):
                 if opcode.name == 'GLOBAL':
-                    names.add(argument.replace(' ', '.', 1))
-    known = {
-        entry[1]
-        if isinstance(entry, tuple)
-        else f'{entry.__module__}.{entry.__qualname__}'
-        for entry in get_safe_globals()
-    }
-    return sorted(names - known)
+                    module, name = argument.split(' ', 1)
+                    # torch takes Python 2's names for Python 3's, too.
+                    module = IMPORT_MAPPING.get(module, module)
+                    names.add(f'{module}.{name}')
+    known = (e for e in get_safe_globals() if not isinstance(e, tuple))
+    return sorted(names - {f'{e.__module__}.{e.__qualname__}' for e in known})
 
 
 def cannot_read(file: Path, error: Exception) -> str:

@@ -44,8 +44,9 @@ def browse(
 
     Raises:
         FileNotFoundError: if there is no such teacher.
-        ValueError: if the config trains on labelled images alone, or a
-            teacher is given and its pseudo-labels come from a file.
+        ValueError: if the config's batches are not those of a
+            ``SemiDataPreprocessor``, or a teacher is given where
+            pseudo-labels come from a file.
 
     Example::
 
@@ -54,22 +55,19 @@ def browse(
     """
     init_default_scope('mmdet')
     preprocessor = cfg.model.get('data_preprocessor') or {}
-    if (
-        preprocessor.get('type') != 'SemiDataPreprocessor'
-        or 'unlabeled' not in cfg.train_dataloader.dataset
-    ):
+    if preprocessor.get('type') != 'SemiDataPreprocessor':
         raise ValueError(
             f'{cfg.filename} trains on labelled images alone; '
             "MMDetection's tools/analysis_tools/browse_dataset.py shows those."
         )
-    if teacher is not None and 'detector' not in cfg.model:
-        raise ValueError(_NO_TEACHER.format(cfg.filename))
-    model = MODELS.build(cfg.model)
+    model = MODELS.build(cfg.model).eval()
     if teacher is not None:
         if not hasattr(model, 'teacher'):
-            raise ValueError(_NO_TEACHER.format(cfg.filename))
+            raise ValueError(
+                f'--teacher: {cfg.filename} has no teacher in its model; its '
+                'pseudo-labels come from a file and are shown anyway.'
+            )
         load_teacher(model.teacher, teacher)
-    model.eval()
     torch.manual_seed(seed)
     loader = iter(Runner.build_dataloader(cfg.train_dataloader, seed=seed))
     for number in track(range(batches), 'batches'):
@@ -79,12 +77,6 @@ def browse(
             assert picture is not None
             save_picture(Path(out) / f'{number:03d}_{k:02d}.png', picture)
     print(f'{out}: {batches} batches')
-
-
-_NO_TEACHER = (
-    '--teacher: {} has no teacher in its model; its pseudo-labels come from a '
-    'file and are shown anyway.'
-)
 
 
 @torch.no_grad()
@@ -110,6 +102,8 @@ def draw_batch(model: nn.Module, data: dict[str, Any], labels: bool) -> Rows:
     """
     data = model.data_preprocessor(data, True)
     inputs, samples = data['inputs'], data['data_samples']
+    if not isinstance(inputs, dict):
+        return _annotated(inputs, samples, 'labelled')
     if not hasattr(model, 'pseudo_label'):
         return _rows_of_file(model, inputs, samples)
     rows = _annotated(inputs['sup'], samples['sup'], 'labelled')

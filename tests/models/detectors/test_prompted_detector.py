@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 from conftest import CLASSES, ROOT
-from get_flops import complexity
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
 from mmengine.config import Config, ConfigDict
 from mmengine.hub import get_config
 from mmengine.structures import InstanceData
+from s4m.apis.complexity import get_complexity
 from s4m.models.data_preprocessors import to_rgb
 from s4m.models.detectors import prompted_detector as module
 
@@ -422,7 +422,7 @@ def test_grounding_dino__trains_and_predicts(grounded):
 
 def test_grounding_dino__multiply_adds(grounded):
     """Of all parts: the text's, the image's, SAM 2's."""
-    result = complexity(Config(dict(model=grounded)), (64, 128))
+    result = get_complexity(Config(dict(model=grounded)), (64, 128))
     model = _build(grounded)
     assert result['params'] == sum(p.numel() for p in model.parameters())
     rows = [line.split('|') for line in result['out_table'].splitlines()]

@@ -442,7 +442,7 @@ def test_memory__grows_with_the_chunk_not_with_the_square():
 
     A square of all anchors' similarities in fp32 would be 251 MiB.
     """
-    from benchmark_step import added_memory_mib
+    from s4m.utils.timing import added_memory_mib
 
     grid = (37, 74)
     weak, strong = torch.randn(2, 4, 32, *grid).unbind(0)

@@ -9,10 +9,6 @@ import pickle
 import re
 from pathlib import Path
 
-import checkpoints
-import detectron2_keys as keys
-import detectron2_to_mmdet as forward
-import mmdet_to_detectron2 as backward
 import numpy as np
 import pytest
 import torch
@@ -22,6 +18,16 @@ from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
+from mmengine.runner import Runner
+from s4m.apis import detectron2_keys as keys
+from s4m.apis.convert import (
+    convert_to_detectron2,
+    convert_to_mmdet,
+    detectron2_to_mmdet,
+    mmdet_to_detectron2,
+)
+from s4m.apis.mask2former_config import fitting_configs, model_config
+from s4m.utils.checkpoints import load_teacher
 
 #: Folder with outputs of the released reference, where somebody has it.
 REFERENCE = Path(os.environ.get('S4M_REFERENCE', 'none'))
@@ -87,7 +93,7 @@ def test_student_and_teacher__same_outputs(tmp_path, swin):
     file, _, net = _released(tmp_path, swin)
     image = torch.randn(1, 3, 64, 96)
     want = _predict(net, image)
-    checkpoint, cfg = forward.convert(file, 'student')
+    checkpoint, cfg = convert_to_mmdet(file, model='student')
     again = revert_sync_batchnorm(MODELS.build(cfg)).eval()
     again.load_state_dict(checkpoint['state_dict'])
     for a, b in zip(_predict(again, image), want, strict=True):
@@ -95,7 +101,7 @@ def test_student_and_teacher__same_outputs(tmp_path, swin):
     meta = checkpoint['meta']
     assert meta['dataset_meta']['classes'] == CLASSES
     assert len(meta['converted_from']['sha256']) == 64
-    teacher, _ = forward.convert(file, 'teacher')
+    teacher, _ = convert_to_mmdet(file, model='teacher')
     for key, value in teacher['state_dict'].items():
         moved = value - 1 if value.is_floating_point() else value
         torch.testing.assert_close(moved, checkpoint['state_dict'][key])
@@ -109,15 +115,15 @@ def test_round_trip__exact(tmp_path, swin, frozen):
     if frozen:
         state = {k: v for k, v in state.items() if 'num_batches' not in k}
         _save(file, state)
-    checkpoint, _ = forward.convert(file, 'both')
+    checkpoint, _ = convert_to_mmdet(file, model='both')
     torch.save(checkpoint, tmp_path / 'ours.pth')
-    back = backward.convert(tmp_path / 'ours.pth')['model']
+    back = convert_to_detectron2(tmp_path / 'ours.pth')['model']
     assert back.keys() == state.keys()
     for key, value in state.items():
         assert torch.equal(back[key], value), key
-    student, _ = forward.convert(file, 'student')
+    student, _ = convert_to_mmdet(file, model='student')
     torch.save(student, tmp_path / 'student.pth')
-    back = backward.convert(tmp_path / 'student.pth')['model']
+    back = convert_to_detectron2(tmp_path / 'student.pth')['model']
     assert back.keys() == {k for k in state if k.startswith('modelStudent.')}
 
 
@@ -125,7 +131,7 @@ def test_own_checkpoint__to_a_plain_mask2former(tmp_path):
     """Trained here, never in detectron2: the loss's weights are made."""
     net = _nano()
     torch.save(dict(state_dict=net.state_dict()), tmp_path / 'own.pth')
-    back = backward.convert(tmp_path / 'own.pth')['model']
+    back = convert_to_detectron2(tmp_path / 'own.pth')['model']
     weight = back.pop('criterion.empty_weight')
     assert weight.tolist() == pytest.approx([1.0] * 8 + [0.1])
     assert back.keys() == keys.to_detectron2(net.state_dict()).keys()
@@ -159,7 +165,7 @@ def test_zoo__pickled_arrays_and_old_names(tmp_path):
     file = tmp_path / 'zoo.pkl'
     content = {'model': arrays, '__author__': 'Mask2Former'}
     file.write_bytes(pickle.dumps(content, protocol=2))
-    checkpoint, cfg = forward.convert(file)
+    checkpoint, cfg = convert_to_mmdet(file)
     assert cfg.backbone.depth == 50 and cfg.panoptic_head.num_queries == 20
     for key, value in net.state_dict().items():
         assert torch.equal(checkpoint['state_dict'][key], value), key
@@ -167,7 +173,7 @@ def test_zoo__pickled_arrays_and_old_names(tmp_path):
 
 def test_both__loads_in_the_segmentor(tmp_path):
     file, _, _ = _released(tmp_path)
-    checkpoint, cfg = forward.convert(file, 'both')
+    checkpoint, cfg = convert_to_mmdet(file, model='both')
     mean, std = cfg.data_preprocessor.mean, cfg.data_preprocessor.std
     model = MODELS.build(
         dict(
@@ -196,43 +202,33 @@ def test_full_size__shapes_are_found_again(depth):
     assert {k: v.shape for k, v in ours.items()} == {
         k: v.shape for k, v in state.items()
     }
-    found = forward.model_config(ours)
+    found = model_config(ours)
     assert found.backbone.depth == depth
     assert found.panoptic_head.num_queries == 100
     encoder = found.panoptic_head.pixel_decoder.encoder
     assert encoder.num_layers == 6
     assert encoder.layer_cfg.self_attn_cfg.num_points == 4
-    fits = 'supervised/supervised_cityscapes_10p.py' in (
-        forward.fitting_configs(found)
-    )
+    fits = 'supervised/supervised_cityscapes_10p.py' in fitting_configs(found)
     assert fits == (depth == 50)
 
 
-def test_teacher_checkpoint__training_goes_on(tmp_path, monkeypatch):
+def test_teacher_checkpoint__training_goes_on(tmp_path):
     """A converted teacher is what ``teacher_checkpoint`` loads."""
-    from s4m.models.detectors import load_detector
-
     file, _, _ = _released(tmp_path)
     target = tmp_path / 'teacher.pth'
-    command = ['convert', str(file), str(target), '--model', 'teacher']
-    monkeypatch.setattr('sys.argv', command)
-    forward.main()
+    assert detectron2_to_mmdet(file, target, model='teacher') == target
     cfg = Config.fromfile(target.with_suffix('.py'))
     model = MODELS.build(cfg.model)
-    load_detector(model, str(target))
+    load_teacher(model, target)
     want = torch.load(target, weights_only=True)['state_dict']
     for key, value in model.state_dict().items():
         assert torch.equal(value, want[key])
 
 
-def test_teacher_checkpoint__one_iteration_of_the_student(
-    tmp_path, shapes_config
-):
-    """Guided burn-in with a converted teacher."""
-    from mmengine.runner import Runner
-
+def test_trained_here__both_networks_there_and_back(tmp_path, shapes_config):
+    """Guided burn-in with a converted teacher; then its checkpoint."""
     file, _, _ = _released(tmp_path)
-    checkpoint, detector = forward.convert(file, 'teacher')
+    checkpoint, detector = convert_to_mmdet(file, model='teacher')
     torch.save(checkpoint, tmp_path / 'teacher.pth')
     cfg = shapes_config('guided_distillation_shapes_5p', iters=1)
     detector.train_cfg.num_points = 64
@@ -243,6 +239,23 @@ def test_teacher_checkpoint__one_iteration_of_the_student(
     runner.train()
     for key, value in runner.model.teacher.state_dict().items():
         assert torch.equal(value, checkpoint['state_dict'][key]), key
+
+    trained = Path(cfg.work_dir) / 'iter_1.pth'
+    # torch's restricted reader refuses the message hub in it.
+    with pytest.raises(pickle.UnpicklingError, match='HistoryBuffer'):
+        torch.load(trained, weights_only=True)
+    there = mmdet_to_detectron2(trained, tmp_path / 'there.pth')
+    state = torch.load(there, weights_only=True)['model']
+    stem = 'backbone.stem.conv1.weight'
+    for name in ('Student', 'Teacher'):
+        want = getattr(runner.model, name.lower()).backbone.conv1.weight
+        assert torch.equal(state[f'model{name}.{stem}'], want)
+    back = detectron2_to_mmdet(there, tmp_path / 'back.pth', model='both')
+    found = torch.load(back, weights_only=True)['state_dict']
+    want = runner.model.state_dict()
+    assert found.keys() == want.keys()
+    for key, value in want.items():
+        assert torch.equal(found[key], value), key
 
 
 # ------------------------------------------------------------------ bad files
@@ -260,7 +273,7 @@ def test_malicious__is_refused(tmp_path, monkeypatch, suffix):
     else:
         torch.save({'model': _Evil()}, file)
     with pytest.raises(ValueError, match='holds more than tensors'):
-        checkpoints.read(file)
+        detectron2_to_mmdet(file, tmp_path / 'out.pth')
     assert not (tmp_path / 'evil').exists()
 
 
@@ -308,43 +321,46 @@ def _no_dictionary(file, state):
     [
         (_truncated, 'cannot be read'),
         (_foreign, "not Mask2Former's: conv.weight"),
-        (_detection_only, 'no whole Mask2Former'),
+        (_detection_only, 'not a whole Mask2Former'),
         (_one_missing, r'missing \[.backbone.layer2.1.conv2.weight'),
         (_one_more, "not Mask2Former's: adapter.weight"),
         (_other_shape, r'another shape \[.panoptic_head.query_embed'),
         (_no_dictionary, 'holds a list'),
     ],
 )
-def test_bad_file__nothing_is_written(tmp_path, monkeypatch, change, word):
+def test_bad_file__nothing_is_written(tmp_path, change, word):
     file, state, _ = _released(tmp_path)
     change(file, state)
     target = tmp_path / 'out/converted.pth'
-    monkeypatch.setattr('sys.argv', ['convert', str(file), str(target)])
-    with pytest.raises(SystemExit, match=word):
-        forward.main()
+    with pytest.raises(ValueError, match=word):
+        detectron2_to_mmdet(file, target)
     assert not target.parent.exists()
 
 
-def test_bad_wish(tmp_path, monkeypatch):
+def test_bad_wish(tmp_path):
     """Another number of classes; a teacher of a plain file."""
     file, _, net = _released(tmp_path)
     target = tmp_path / 'out/converted.pth'
-    config = str(ROOT / 'configs/supervised/supervised_coco_10p.py')
-    command = ['convert', str(file), str(target)]
-    monkeypatch.setattr('sys.argv', [*command, '--config', config])
-    with pytest.raises(SystemExit, match='has 8 classes, the config 80'):
-        forward.main()
+    config = ROOT / 'configs/supervised/supervised_coco_10p.py'
+    with pytest.raises(ValueError, match='has 8 classes, the config 80'):
+        detectron2_to_mmdet(file, target, config=config)
+    with pytest.raises(ValueError, match='no state_dict'):
+        mmdet_to_detectron2(file, target)
     _save(file, keys.to_detectron2(net.state_dict()))
-    monkeypatch.setattr('sys.argv', [*command, '--model', 'teacher'])
-    with pytest.raises(SystemExit, match='there is no teacher'):
-        forward.main()
-    monkeypatch.setattr('sys.argv', ['convert', 'none.pth', str(target)])
-    with pytest.raises(SystemExit, match=r'none\.pth does not exist'):
-        backward.main()
-    monkeypatch.setattr('sys.argv', command)
-    with pytest.raises(SystemExit, match='no state_dict'):
-        backward.main()
+    with pytest.raises(ValueError, match='there is no teacher'):
+        detectron2_to_mmdet(file, target, model='teacher')
+    with pytest.raises(FileNotFoundError, match=r'none\.pth does not exist'):
+        mmdet_to_detectron2('none.pth', target)
     assert not target.parent.exists()
+
+
+@pytest.mark.parametrize('convert', [detectron2_to_mmdet, mmdet_to_detectron2])
+def test_target__is_not_the_name_of_the_config(tmp_path, convert):
+    """The config would be written over the weights."""
+    file, _, _ = _released(tmp_path)
+    with pytest.raises(ValueError, match=r'x\.py is the name of a config'):
+        convert(file, tmp_path / 'x.py')
+    assert not (tmp_path / 'x.py').exists()
 
 
 # --------------------------------------------------- the released reference
@@ -353,7 +369,7 @@ def test_bad_wish(tmp_path, monkeypatch):
 def test_reference__same_outputs(name):
     want = np.load(REFERENCE / 'expected.npz')
     file = REFERENCE / 'checkpoint.pth'
-    checkpoint, cfg = forward.convert(file, name)
+    checkpoint, cfg = convert_to_mmdet(file, model=name)
     cfg.test_cfg.max_per_image = 20
     net = revert_sync_batchnorm(MODELS.build(cfg)).eval()
     net.load_state_dict(checkpoint['state_dict'])
@@ -389,7 +405,7 @@ def test_reference__same_outputs(name):
 
 @pytest.mark.skipif(not REFERENCE.is_dir(), reason='no S4M_REFERENCE')
 @pytest.mark.parametrize('kind', ['r50', 'swin_tiny'])
-def test_reference__full_size_keys(kind):
+def test_reference__full_size_keys(tmp_path, kind):
     """Nothing is left over on either side."""
     text = (REFERENCE / f'keys_{kind}_cityscapes.txt').read_text()
     state = {
@@ -399,7 +415,7 @@ def test_reference__full_size_keys(kind):
     assert len(state) > 400
     for name in keys.DROPPED:
         state.pop(name, None)
-    ours = keys.to_mmdet(state)
-    whole, filled = forward.complete(ours, forward.model_config(ours))
-    assert not filled
-    assert keys.to_detectron2(whole).keys() == state.keys()
+    checkpoint, _ = convert_to_mmdet(_save(tmp_path / 'x.pth', state))
+    assert checkpoint['meta']['detectron2']['filled'] == {'model': []}
+    back = keys.to_detectron2(checkpoint['state_dict'])
+    assert back.keys() == state.keys()

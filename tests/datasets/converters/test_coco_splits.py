@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""COCO splits and folders of images."""
+"""Labelled and unlabelled parts of COCO files."""
 
 from __future__ import annotations
 
 import json
-import sys
 
-import cv2
-import numpy as np
 import pytest
-from coco_splits import Splitter, draw, load_coco, main, read_list
-from images_to_coco import describe, find_images, image_size
-from PIL import Image
+from s4m.datasets.converters.coco_splits import (
+    Splitter,
+    draw,
+    load_coco,
+    make_splits,
+    read_list,
+)
 
 
 def _coco(num: int = 40) -> dict:
@@ -22,7 +23,7 @@ def _coco(num: int = 40) -> dict:
     ]
     annotations = [
         dict(
-            id=10 * i + k,
+            id=10 * i + k + 1,
             image_id=100 - i,
             category_id=3 + 4 * (k % 2),
             bbox=[0, 0, 4, 4],
@@ -51,18 +52,6 @@ def root(tmp_path):
     path = tmp_path / 'annotations/instances_train2017.json'
     path.write_text(json.dumps(_coco()))
     return tmp_path
-
-
-@pytest.fixture
-def run(root, monkeypatch):
-    """The command line, in this process."""
-
-    def call(*args) -> None:
-        command = ['coco_splits.py', str(root), *args]
-        monkeypatch.setattr(sys, 'argv', command)
-        main()
-
-    return call
 
 
 def test_draw__seeded_without_replacement():
@@ -99,12 +88,11 @@ def test_splitter__parts_are_the_whole():
     assert part['categories'] == rest['categories'] == data['categories']
 
 
-def test_command__mmdet_names_and_same_bytes(root, run):
+def test_files__mmdet_names_and_same_bytes(root):
     extra = dict(images=[dict(id=1, file_name='u.jpg', height=4, width=4)])
     (root / 'annotations/unlabeled.json').write_text(json.dumps(extra))
-    args = ('--percent', '10', '25', '100', '--fold', '1', '2', '--extra')
-    args = (*args, 'annotations/unlabeled.json')
-    run(*args)
+    args = dict(percent=[10, 25, 100], fold=[1, 2])
+    make_splits(root, **args, extra='annotations/unlabeled.json')
     folder = root / 'semi_anns'
     made = {p.name: p.read_bytes() for p in folder.iterdir()}
     stems = [f'instances_train2017.{f}@{p}' for f in (1, 2) for p in (10, 25)]
@@ -119,12 +107,12 @@ def test_command__mmdet_names_and_same_bytes(root, run):
     assert len(json.loads(made[f'{stems[0]}.json'])['images']) == 4
     extra = json.loads(made['unlabeled.json'])
     assert extra['categories'] == _coco()['categories']
-    run(*args)
+    make_splits(root, **args, extra='annotations/unlabeled.json')
     assert made == {p.name: p.read_bytes() for p in folder.iterdir()}
 
 
-def test_command__classes(root, run):
-    run('--percent', '50', '--classes', 'dog')
+def test_files__classes(root):
+    make_splits(root, percent=[50], classes=['dog'])
     path = root / 'semi_anns/instances_train2017.1@50.json'
     data = json.loads(path.read_text())
     assert data['categories'] == [dict(id=7, name='dog')]
@@ -155,52 +143,27 @@ def test_list__three_kinds(tmp_path):
 @pytest.mark.parametrize(
     ('change', 'args', 'message'),
     [
-        (lambda d: None, ('--classes', 'bird'), "no category ['bird']"),
-        (lambda d: d['images'][1].update(id=100), (), 'the id 100'),
-        (lambda d: d.pop('images'), (), 'no COCO file'),
-        (lambda d: d['annotations'].clear(), (), 'No annotation'),
-        (lambda d: None, ('--ann', 'no.json'), 'no.json does not exist'),
-        (lambda d: None, ('--percent', '0'), 'not in (0, 100]'),
+        (lambda d: None, dict(classes=['bird']), r"no category \['bird'\]"),
+        (lambda d: d['images'][1].update(id=100), {}, 'with the id 100'),
+        (lambda d: d.pop('images'), {}, "no list 'images'"),
+        (lambda d: d['images'].clear(), {}, 'has no image'),
+        (lambda d: d['annotations'].clear(), {}, 'No annotation'),
+        (lambda d: None, dict(ann='no.json'), r'no\.json does not exist'),
+        (lambda d: None, dict(percent=[0]), r'not in \(0, 100\]'),
     ],
 )
-def test_command__bad_input(root, run, capsys, change, args, message):
+def test_bad_input__no_part_is_written(root, change, args, message):
     data = _coco()
     change(data)
     path = root / 'annotations/instances_train2017.json'
     path.write_text(json.dumps(data))
-    with pytest.raises(SystemExit) as e:
-        run('--percent', '10', *args)
-    assert message in str(e.value) + capsys.readouterr().err
+    with pytest.raises((FileNotFoundError, ValueError), match=message):
+        make_splits(root, **dict(percent=[10]) | args)
     assert not list(root.glob('semi_anns/*@*'))
 
 
 def test_load_coco__damaged(tmp_path):
     path = tmp_path / 'x.json'
     path.write_text('{"images": [')
-    with pytest.raises(ValueError, match=r'x\.json is no JSON file'):
+    with pytest.raises(ValueError, match=r'x\.json is not a JSON file'):
         load_coco(path)
-
-
-def test_images__sizes_as_mmcv_reads_them(tmp_path):
-    import mmcv
-
-    (tmp_path / 'b').mkdir()
-    plain = np.zeros((6, 9, 3), np.uint8)
-    cv2.imwrite(str(tmp_path / 'b/2.png'), plain)
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.fromarray(plain).save(tmp_path / '1.jpg', exif=exif)
-    Image.fromarray(plain).convert('CMYK').save(tmp_path / 'b/3.jpg')
-    data = describe(tmp_path, [dict(id=1, name='a')])
-    names = [i['file_name'] for i in data['images']]
-    assert names == ['1.jpg', 'b/2.png', 'b/3.jpg']
-    for image in data['images']:
-        shape = mmcv.imread(str(tmp_path / image['file_name'])).shape
-        assert (image['height'], image['width']) == shape[:2]
-    assert [i['width'] for i in data['images']] == [6, 9, 9]
-    (tmp_path / 'b/4.png').write_bytes(b'no image')
-    with pytest.raises(ValueError, match=r'4\.png cannot be read'):
-        image_size(tmp_path / 'b/4.png')
-    (tmp_path / 'empty').mkdir()
-    with pytest.raises(FileNotFoundError, match='No image'):
-        find_images(tmp_path / 'empty')

@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 
 import cv2
 import numpy as np
 import pytest
 from cityscapesscripts.helpers.labels import name2label
-from make_shapes import CLASSES, make_scene, make_shapes, parse_size
+from s4m.datasets.shapes import (
+    CLASSES,
+    make_scene,
+    make_shapes,
+    parse_size,
+)
 
 
 def test_classes__are_cityscapes():
@@ -58,7 +62,14 @@ def test_layout(shapes_root):
 
 def test_same_seed__same_bytes(tmp_path):
     for name, workers in (('a', 1), ('b', 2)):
-        make_shapes(tmp_path / name, 3, 1, (48, 64), 5, workers)
+        make_shapes(
+            tmp_path / name,
+            train=3,
+            val=1,
+            size=(48, 64),
+            seed=5,
+            workers=workers,
+        )
     files = [p for p in (tmp_path / 'a').rglob('*') if p.is_file()]
     assert len(files) == 16
     for file in files:
@@ -88,10 +99,12 @@ def test_size__full_cityscapes():
 
 def test_existing_folder_is_kept(tmp_path):
     with pytest.raises(FileExistsError, match='exists'):
-        make_shapes(tmp_path, 1, 1, (48, 64))
+        make_shapes(tmp_path, train=1, val=1)
+    with pytest.raises(ValueError, match='32 are needed'):
+        make_shapes(tmp_path / 'x', size=(16, 64))
 
 
 @pytest.mark.parametrize('text', ['128', '8x8', 'axb'])
 def test_parse_size__bad(text):
-    with pytest.raises(argparse.ArgumentTypeError, match='HEIGHTxWIDTH'):
+    with pytest.raises(ValueError, match='HEIGHTxWIDTH'):
         parse_size(text)

@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 import itertools
-from abc import abstractmethod
+from abc import ABCMeta, abstractmethod
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from mmdet.models.detectors import Mask2Former
 from mmdet.models.utils import rename_loss_dict, reweight_loss_dict
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
@@ -20,20 +19,19 @@ from torch import Tensor, nn
 from s4m.structures.masks import pad_masks
 
 from ..losses import FeatureGrid, PixelContrastiveLoss
-from .distill_mask2former import record_output
 
 #: Losses of a pass, features, and the mask and class logits of K queries.
 Pass = tuple[dict[str, Tensor], Tensor, Tensor, Tensor]
 
-# Mask logit of a query that an image does not have.
-_NOWHERE = -1e4
+#: Mask logit of a query that an image does not have.
+NOWHERE = -1e4
 
 
-class ContrastiveDistillMixin:
+class ContrastiveSelfTrainingMixin(metaclass=ABCMeta):
     """Mixin that adds SSKD's objective to an MMDet detector.
 
-    List it before the detector: ``class X(ContrastiveDistillMixin,
-    Mask2Former)``.
+    List it before the detector:
+    ``class X(ContrastiveSelfTrainingMixin, Mask2Former)``.
 
     ``J = L_sup(D_l) + semi_weight * L_semi(D_u) + L_pxl(D_l u D_u)``: the
     detector's own losses on labelled images (branch ``sup``) and on images
@@ -130,8 +128,8 @@ class ContrastiveDistillMixin:
             image_size (tuple[int, int]): (H, W) in pixels.
 
         Returns:
-            FeatureGrid: of (h, w) equal cells that cover the image, unless a
-            detector knows better.
+            FeatureGrid: Grid of (h, w) equal cells that cover the image; a
+            detector whose features lie elsewhere overrides this method.
         """
         return FeatureGrid.covering(
             tuple(features.shape[-2:]), image_size, features.device
@@ -158,7 +156,7 @@ class ContrastiveDistillMixin:
         samples = [multi_batch_data_samples[b] for b in branches]
         weights = [self.branch_weights[b] for b in branches]
         prefixes = [f'{b}_' for b in branches]
-        # Whose instances are annotated, not predicted.
+        # Only these images have annotated instances; others have predictions.
         annotated = [
             branch == 'sup'
             for branch, group in zip(branches, samples, strict=True)
@@ -175,9 +173,11 @@ class ContrastiveDistillMixin:
         ):
             if weight == 0 and self.loss_contrast is None:
                 continue
-            own, *predictions = self.loss_with_features(rgb, group)
+            detector_losses, *predictions = self.loss_with_features(rgb, group)
             losses.update(
-                rename_loss_dict(prefix, reweight_loss_dict(own, weight))
+                rename_loss_dict(
+                    prefix, reweight_loss_dict(detector_losses, weight)
+                )
             )
             passes.append((rgb, group, *predictions))
         if self.loss_contrast is not None:
@@ -211,7 +211,7 @@ class ContrastiveDistillMixin:
         return self.loss_contrast(
             torch.cat(weak),
             strong,
-            torch.cat([_pad_queries(m, num_queries, _NOWHERE) for m in masks]),
+            torch.cat([_pad_queries(m, num_queries, NOWHERE) for m in masks]),
             torch.cat([_pad_queries(c, num_queries, 0.0) for c in classes]),
             valid_grid(samples, grid),
             gt_ids,
@@ -279,62 +279,3 @@ def object_grid(masks: BitmapMasks | Tensor, grid: FeatureGrid) -> Tensor:
     masks = pad_masks(masks, grid.image_size, rows.device)
     seen = masks[:, rows][:, :, cols]
     return torch.where(seen.any(0), 1 + seen.int().argmax(0), 0)
-
-
-@MODELS.register_module()
-class ContrastiveMask2Former(ContrastiveDistillMixin, Mask2Former):
-    """Mask2Former that learns from labels, pseudo-labels and pixel contrast.
-
-    The student of `SSKD <https://arxiv.org/abs/2604.03841>`_. A checkpoint
-    has Mask2Former's keys, and those of the projection head below
-    ``loss_contrast``.
-
-    Args:
-        feature_level (int): Output of the backbone that L_pxl is on; by
-            default the last, coarsest one.
-        **kwargs: Those of :class:`ContrastiveDistillMixin` and Mask2Former.
-    """
-
-    def __init__(self, *args, feature_level: int = -1, **kwargs) -> None:
-        super().__init__(*args, **kwargs)
-        self.feature_level = feature_level
-
-    def loss_with_features(
-        self, rgb: Tensor, batch_data_samples: SampleList
-    ) -> Pass:
-        """See :class:`ContrastiveDistillMixin`."""
-        with (
-            record_output(self.backbone) as features,
-            record_output(self.panoptic_head) as outputs,
-        ):
-            losses = super(ContrastiveDistillMixin, self).loss(
-                self.data_preprocessor.normalize(rgb), batch_data_samples
-            )
-        cls_logits, mask_logits = (layers[-1] for layers in outputs[0])
-        return losses, features[0][self.feature_level], mask_logits, cls_logits
-
-    def encode_features(self, rgb: Tensor) -> Tensor:
-        """The backbone's chosen level."""
-        outs = self.backbone(self.data_preprocessor.normalize(rgb))
-        return outs[self.feature_level]
-
-    def feature_grid(
-        self, features: Tensor, image_size: tuple[int, int]
-    ) -> FeatureGrid:
-        """See :class:`ContrastiveDistillMixin`.
-
-        A backbone that says where its levels' positions lie is asked
-        (``centres``, as ``ViTFeaturePyramid``): a stride-28 level of an image
-        of 518 pixels has 19 rows, 28 pixels apart, not 518 / 19. Of others
-        the padded image has to be a multiple of the stride, as MMDet's
-        ``pad_size_divisor`` makes it.
-        """
-        if not hasattr(self.backbone, 'centres'):
-            return super().feature_grid(features, image_size)
-        rows, cols = (
-            self.backbone.centres(self.feature_level, length).to(
-                features.device
-            )
-            for length in image_size
-        )
-        return FeatureGrid(rows, cols, image_size)

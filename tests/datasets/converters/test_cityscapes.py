@@ -5,15 +5,18 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 
 import cv2
 import numpy as np
 import pytest
-from cityscapes import convert_split
-from cityscapes_splits import main, read_list, stem_of
 from conftest import CLASSES
 from pycocotools.coco import COCO
+from s4m.datasets.converters.cityscapes import convert_split
+from s4m.datasets.converters.cityscapes_splits import (
+    make_split,
+    read_list,
+    stem_of,
+)
 
 ANN = 'annotations/instancesonly_filtered_gtFine_train.json'
 
@@ -89,26 +92,25 @@ def test_published_list__bad(published, tmp_path):
         read_list(path, names)
 
 
-def test_command__names_and_unknown_percentage(
-    published, shapes_root, tmp_path, monkeypatch, capsys
-):
+def test_split__names_and_bad_arguments(published, shapes_root, tmp_path):
     path = published[0]
-    shutil.copytree(shapes_root, tmp_path / 'x')
-
-    def run(*args):
-        command = ['cityscapes_splits.py', str(tmp_path / 'x'), *args]
-        monkeypatch.setattr(sys, 'argv', command)
-        main()
-
-    run('--percent', '10', '--list', str(path))
-    run('--percent', '12.5', '--seed', '1')
-    made = {p.name for p in (tmp_path / 'x/annotations/semi').iterdir()}
-    assert {
-        'published@10.json',
-        'published@10-unlabeled.json',
-        'seed1@12.5.json',
-        'seed1@12.5-unlabeled.json',
-    } <= made
-    with pytest.raises(SystemExit):
-        run('--percent', '120', '--seed', '1')
-    assert 'not in (0, 100]' in capsys.readouterr().err
+    root = tmp_path / 'x'
+    shutil.copytree(shapes_root / 'annotations', root / 'annotations')
+    make_split(root, percent=10, published=path)
+    make_split(root, percent=12.5, seed=1, unlabeled='rest')
+    semi = root / 'annotations/semi'
+    parts = {p.name: json.loads(p.read_text()) for p in semi.iterdir()}
+    assert len(parts['published@10.json']['images']) == 4
+    assert len(parts['published@10-unlabeled.json']['images']) == 12
+    assert len(parts['seed1@12.5.json']['images']) == 1
+    rest = parts['seed1@12.5-unlabeled.json']
+    assert len(rest['images']) == 11 and rest['annotations'] == []
+    for arguments, message in (
+        (dict(percent=120, seed=1), r'not in \(0, 100\]'),
+        (dict(percent=10), 'a published list or a seed'),
+        (dict(percent=10, seed=1, unlabeled='none'), "'all' or 'rest'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            make_split(root, **arguments)
+    with pytest.raises(FileNotFoundError, match=r'run .*cityscapes\.py'):
+        make_split(tmp_path, percent=10, seed=1)
