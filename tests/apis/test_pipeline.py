@@ -335,7 +335,11 @@ def test_table__network_without_predictions_is_0():
 
 def test_files_from_elsewhere__are_no_stages():
     """Weights of a hub or of one's own start a run, no chain."""
-    for value in ('https://example.org/weights.pth', 'checkpoints/w.pth'):
+    for value in (
+        'https://example.org/weights.pth',
+        'checkpoints/w.pth',
+        'work_dirs/mine/s4m_teacher_shapes_5p',
+    ):
         options = {'model.teacher_checkpoint': value}
         stages = stages_of('s4m_shapes_5p', cfg_options=options)
         assert [s.name for s in stages] == ['s4m_shapes_5p']

@@ -11,7 +11,7 @@ Example::
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -148,11 +148,24 @@ def _make_pseudo_labels(stage: Stage, cfg: Config, launcher: Launcher) -> None:
         launcher.say(f'pseudo-labels: made ({target})')
         return
     arguments = [teacher.config, checkpoint, '--out', target]
-    for name, value in values.items():
-        arguments.append('--' + name.replace('_', '-'))
-        if value is not True:
-            arguments.append(value)
+    arguments += _flags(values)
     launcher('generate_pseudo_labels', stage, arguments, options)
+
+
+def _flags(values: Mapping[str, Any]) -> list[Any]:
+    """Keyword arguments as the options of a tool."""
+    flags: list[Any] = []
+    for name, value in values.items():
+        if value is None or value is False:
+            continue
+        flags.append('--' + name.replace('_', '-'))
+        if isinstance(value, Mapping):
+            flags += [f'{key}={item}' for key, item in value.items()]
+        elif isinstance(value, list | tuple):
+            flags += value
+        elif value is not True:
+            flags.append(value)
+    return flags
 
 
 def _test(stage: Stage, launcher: Launcher) -> dict[str, Metrics]:

@@ -105,10 +105,11 @@ def write_record(cfg: Config, *, resumed: bool = False) -> None:
 
 
 def add_seconds(work_dir: str | Path, seconds: float) -> None:
-    """Add the duration of a training to its record."""
-    record = read_record(work_dir) or {}
-    record['seconds'] = round(record.get('seconds', 0) + seconds, 1)
-    write_json(Path(work_dir) / RECORD, record, indent=1)
+    """Add the duration of a training to its record, if there is one."""
+    record = read_record(work_dir)
+    if record is not None:
+        record['seconds'] = round(record['seconds'] + seconds, 1)
+        write_json(Path(work_dir) / RECORD, record, indent=1)
 
 
 def read_record(work_dir: str | Path) -> dict[str, Any] | None:

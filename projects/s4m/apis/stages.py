@@ -56,8 +56,8 @@ def stages_of(
     """Derive the stages of a config from the config.
 
     A config starts from another stage where ``model.teacher_checkpoint``,
-    ``pseudo_labels.teacher`` or ``load_from`` names something in
-    ``work_dirs/``; a file from elsewhere is not a stage.
+    ``pseudo_labels.teacher`` or ``load_from`` names ``work_dirs/STAGE`` or a
+    checkpoint in it; a file from elsewhere is not a stage.
 
     Args:
         config (str | Path): Config of the last stage, by path or by name.
@@ -102,11 +102,12 @@ def _chain(
     before: list[Stage] = []
     needs = {}
     for key, place in inputs_of(cfg).items():
-        if not place.startswith('work_dirs/'):
+        folder = Path(place)
+        if folder.suffix == '.pth':
+            folder = folder.parent
+        if folder.parent != Path('work_dirs'):
             continue
-        where = Path(place)
-        name = where.parent.name if where.suffix == '.pth' else where.name
-        file = find_config(name, beside=config.parent)
+        file = find_config(folder.name, beside=config.parent)
         chain = _chain(file, root, split, common, options_of)
         before += [stage for stage in chain if stage not in before]
         needs[key] = chain[-1]
