@@ -113,7 +113,8 @@ s4m.models.SAM2Segmenter
 theirs = get_config('s4m::supervised/supervised_shapes_5p.py')
 assert theirs.model == by_name('supervised_shapes_5p').model
 for config in ('mine.py', by_name('s4m_shapes_5p')):
-    model = init_detector(config, device='cpu')
+    # Without cfg_options MMDetection asks for `model.backbone`.
+    model = init_detector(config, device='cpu', cfg_options={})
     print(type(model).__name__)
 inferencer = DetInferencer('mine.py', device='cpu', show_progress=False)
 print(type(inferencer.model).__name__)

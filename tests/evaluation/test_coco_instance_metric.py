@@ -42,7 +42,7 @@ def _evaluate(kind: type, ann_file: str, masks: np.ndarray) -> dict:
         bboxes=torch.zeros(len(masks), 4),
         masks=rle,
     )
-    metric.process({}, [dict(img_id=1, pred_instances=pred)])
+    metric.process({}, [dict(img_id=1, ori_shape=(9, 9), pred_instances=pred)])
     return metric.evaluate(size=1)
 
 
