@@ -10,6 +10,7 @@ import yaml
 from conftest import ROOT
 from mmengine.config import Config
 from mmengine.hub import get_config as get_scoped_config
+from mmengine.registry import MODELS, init_default_scope
 from s4m.apis.config import (
     find_config,
     get_config,
@@ -54,12 +55,18 @@ def test_base__of_the_package_from_any_directory(tmp_path, monkeypatch):
         f"_base_ = 's4m::{GUIDED}'\n"
         'train_cfg = dict(max_iters=7)\n'
         'train_dataloader = _base_.train_dataloader\n'
+        'model = dict(detector=dict(backbone=dict(init_cfg=None)))\n'
     )
     cfg = get_config('mine.py')
     assert cfg.train_cfg.max_iters == 7
     assert cfg.model.type == 'SemiInstanceSegmentor'
-    # A scope without a registry would make MMEngine warn.
-    assert '_scope_' not in cfg.train_dataloader.dataset
+    # MMEngine builds this part in the scope s4m.
+    assert cfg.train_dataloader.dataset._scope_ == 's4m'
+    init_default_scope('mmdet')
+    for part in ('model', 'data_preprocessor'):
+        node = dict(cfg.model if part == 'model' else cfg.model[part])
+        node['_scope_'] = 's4m'
+        MODELS.build(node)
     # Those of the root have no folder, which MMEngine's rule asks for.
     Path('mine.py').write_text("_base_ = 's4m::_base_/../s4m_coco_10p.py'")
     assert get_config('mine.py').model.to_dict() == (

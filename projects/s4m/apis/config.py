@@ -95,26 +95,9 @@ def get_config(
         cfg = get_scoped_config(str(config))
     else:
         cfg = Config.fromfile(str(config_path(config)))
-    _drop_scope(cfg._cfg_dict)
     if cfg_options:
         cfg.merge_from_dict(dict(cfg_options))
     return cfg
-
-
-def _drop_scope(node: Any) -> None:
-    """Remove the scope that MMEngine notes for a base ``s4m::...``.
-
-    The components of this package are in MMDetection's registry; MMEngine
-    would look for one of their own, and warn.
-    """
-    if isinstance(node, dict):
-        if node.get('_scope_') == 's4m':
-            del node['_scope_']
-        for value in node.values():
-            _drop_scope(value)
-    elif isinstance(node, list | tuple):
-        for value in node:
-            _drop_scope(value)
 
 
 def config_path(config: str | Path) -> Path:
