@@ -28,7 +28,6 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 from s4m.models.data_preprocessors import to_rgb
-from s4m.models.promptable import attach_segmenter
 
 
 @torch.no_grad()
@@ -64,7 +63,7 @@ def complexity(cfg: Config, shape: tuple[int, int]) -> dict:
         # A frozen one is no part of the module, so it would not be counted.
         model.build_segmenter()
         model.segmenter.frozen = False
-        attach_segmenter(model, model.segmenter)
+        model.set_segmenter(model.segmenter)
         height, width = shape
         box = data['inputs'].new_tensor([[0, 0, width, height]])
         boxes = InstanceData(bboxes=box.repeat(model.max_per_image, 1))
