@@ -184,8 +184,8 @@ class SemiInstanceSegmentor(SemiBaseDetector):
             ... # doctest: +SKIP
         """
         view = inputs['unsup_teacher']
-        found = self.get_pseudo_instances(view, data_samples['unsup_teacher'])
-        steps = PseudoLabelSteps(view, teacher=found, instances=found)
+        labels = self.get_pseudo_instances(view, data_samples['unsup_teacher'])
+        steps = PseudoLabelSteps(view, teacher=labels, instances=labels)
         _check(steps, view)
         if self.refiner is not None:
             steps.refined = self.refiner(view, steps.instances)
