@@ -8,7 +8,6 @@ import copy
 import pytest
 import torch
 from mmdet.registry import MODELS
-from mmengine.model import BaseModule
 from s4m.models import PseudoLabelRefiner
 from s4m.models.promptable import (
     PromptableSegmenter,
@@ -19,7 +18,7 @@ from s4m.models.promptable import (
 FROZEN = dict(type='SAM2Segmenter', config='nano_sam2', checkpoint='nano_sam2')
 
 
-class _Owner(SegmenterOwner, BaseModule):
+class _Owner(SegmenterOwner):
     def __init__(self, segmenter: dict) -> None:
         super().__init__()
         self.head = torch.nn.Linear(2, 2)

@@ -74,8 +74,8 @@ class SemiSampler(Sampler):
         num_unlabeled (int, optional): Unlabelled images per batch and
             process; goes with ``num_labeled``.
         repeat_thr (float): Threshold of :func:`repeat_factors`; 0 draws
-            labelled images uniformly. Defaults to 10, without effect where the two
-            sets are one.
+            labelled images uniformly. Defaults to 10; without effect where
+            the two sets are one.
         seed (int, optional): Seed of the stream; by default one that all
             processes share.
 

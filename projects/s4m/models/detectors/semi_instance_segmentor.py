@@ -178,10 +178,8 @@ class SemiInstanceSegmentor(SemiBaseDetector):
             PseudoLabelSteps: The results of all steps.
 
         Example:
-            >>> data = model.data_preprocessor(batch, training=True)
-            >>> steps = model.pseudo_label(**data)
-            >>> steps.teacher[0].masks, steps.instances[0].masks
-            ... # doctest: +SKIP
+            ``data = model.data_preprocessor(batch, training=True)``, then
+            ``model.pseudo_label(data['inputs'], data['data_samples'])``.
         """
         view = inputs['unsup_teacher']
         labels = self.get_pseudo_instances(view, data_samples['unsup_teacher'])
