@@ -135,7 +135,8 @@ class SemiInstanceSegmentor(SemiBaseDetector):
             return losses
 
         steps = self.pseudo_label(inputs, samples)
-        count = sum(len(item) for item in steps.teacher) / len(steps.teacher)
+        labels = steps.teacher if steps.refined is None else steps.refined
+        count = sum(len(item) for item in labels) / len(labels)
         losses['num_pseudo'] = steps.teacher_images.new_tensor(count)
         if steps.pasted is not None:
             pasted = sum(item.pasted.sum() for item in steps.pasted)
