@@ -120,7 +120,7 @@ DROPPED = ('criterion.empty_weight', 'ssl_criterion.empty_weight')
 
 
 def _compile(source: int) -> list[tuple[re.Pattern, str]]:
-    """Rules from one side (0 detectron2, 1 MMDetection) to the other."""
+    """Compile the rules from one side (0 detectron2, 1 MMDetection)."""
     compiled = []
     for rule in RULES:
         pattern = re.escape(rule[source])
@@ -131,14 +131,14 @@ def _compile(source: int) -> list[tuple[re.Pattern, str]]:
 
 def _rename(key: str, rules: list[tuple[re.Pattern, str]]) -> str | None:
     for pattern, target in rules:
-        found = pattern.match(key)
-        if found:
-            return target.format(**found.groupdict()) + key[found.end() :]
+        match = pattern.match(key)
+        if match:
+            return target.format(**match.groupdict()) + key[match.end() :]
     return None
 
 
 def _merging_to_mmdet(x: Tensor) -> Tensor:
-    """The last axis from blocks of four pixels to ``nn.Unfold``'s order.
+    """Reorder the last axis from blocks of four pixels to ``nn.Unfold``.
 
     detectron2 concatenates the channels of (0, 0), (1, 0), (0, 1) and (1, 1);
     Unfold has the four pixels (0, 0), (0, 1), (1, 0), (1, 1) of a channel.
@@ -178,7 +178,10 @@ def _convert(
 
 
 def to_mmdet(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """detectron2's state dict, without :data:`DROPPED`, as MMDetection's.
+    """Rename detectron2's tensors to MMDetection's.
+
+    Args:
+        state (dict): State dict without the names in :data:`DROPPED`.
 
     Raises:
         ValueError: with the names that are not Mask2Former's.
@@ -187,7 +190,10 @@ def to_mmdet(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def to_detectron2(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """MMDetection's state dict as detectron2's.
+    """Rename MMDetection's tensors to detectron2's.
+
+    Args:
+        state (dict): State dict of a Mask2Former.
 
     Raises:
         ValueError: with the names that are not Mask2Former's.
