@@ -145,7 +145,9 @@ def _visible_attention() -> Iterator[None]:
 
 
 @contextmanager
-def _text_encoder(detector: ConfigDict, classes: Sequence[str]) -> Iterator:
+def _text_encoder(
+    detector: ConfigDict, classes: Sequence[str]
+) -> Iterator[None]:
     """Put a BERT with random weights where a detector's is missing.
 
     The folder of the text encoder may hold ``config.json`` and the tokenizer
