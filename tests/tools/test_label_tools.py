@@ -119,7 +119,7 @@ def test_evaluate_pseudo_labels(run, shapes_root, tmp_path):
     for name in ('worst', 'confusion'):
         assert cv2.imread(str(tmp_path / f'{name}.png')) is not None
     file.write_text('{')
-    with pytest.raises(SystemExit, match='cannot be read'):
+    with pytest.raises(SystemExit, match='not a JSON file'):
         run('analysis/evaluate_pseudo_labels.py', *arguments)
 
 

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from mmdet.models.detectors import BaseDetector
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample, SampleList
 from mmengine.analysis import get_model_complexity_info
@@ -79,7 +80,7 @@ def get_complexity(cfg: Config, shape: tuple[int, int]) -> dict[str, Any]:
         )
 
 
-def _without_predictions(model: nn.Module) -> nn.Module:
+def _without_predictions(model: BaseDetector) -> BaseDetector:
     """The model whose forward runs its layers without the post-processing."""
     forward = type(model).forward
     model.forward = lambda x: forward(model, x, mode='tensor')
@@ -94,7 +95,7 @@ class _PromptedNetwork(nn.Module):
     largest that the detector may have.
     """
 
-    def __init__(self, model: nn.Module, samples: SampleList) -> None:
+    def __init__(self, model: BaseDetector, samples: SampleList) -> None:
         super().__init__()
         self.detector, self.segmenter = model.detector, model.segmenter
         model.detector_scale = None  # the detector sees the image as it is
@@ -145,7 +146,9 @@ def _visible_attention() -> Iterator[None]:
 
 
 @contextmanager
-def _text_encoder(detector: ConfigDict, classes: Sequence[str]) -> Iterator:
+def _text_encoder(
+    detector: ConfigDict, classes: Sequence[str]
+) -> Iterator[None]:
     """Put a BERT with random weights where a detector's is missing.
 
     The folder of the text encoder may hold ``config.json`` and the tokenizer

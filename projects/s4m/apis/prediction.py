@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmdet.models.detectors import BaseDetector
 from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
 from mmengine.structures import InstanceData
-from torch import nn
 from torch.utils.data import DataLoader
 
 from s4m.models.pseudo_labels.prediction_selector import merge_views
@@ -22,7 +22,7 @@ from s4m.utils.checkpoints import load_strictly, read_checkpoint
 
 def load_model(
     cfg: Config, checkpoint: str | Path | None
-) -> tuple[nn.Module, list[str]]:
+) -> tuple[BaseDetector, list[str]]:
     """Build the model of a config with its weights, in eval mode.
 
     Args:
@@ -32,7 +32,7 @@ def load_model(
             ``init_cfg`` of the config name.
 
     Returns:
-        tuple[nn.Module, list[str]]: the model, and the names of its classes.
+        tuple[BaseDetector, list[str]]: the model, and its classes.
 
     Raises:
         FileNotFoundError: if there is no checkpoint.
@@ -62,7 +62,7 @@ def load_model(
 
 @torch.no_grad()
 def predict(
-    model: nn.Module,
+    model: BaseDetector,
     loader: DataLoader,
     mirrored: Sequence[bool],
     select: Callable[[InstanceData, Any], InstanceData],
@@ -70,7 +70,7 @@ def predict(
     """Yield (image id, pseudo-labels) of the images of each batch.
 
     Args:
-        model (nn.Module): A detector in eval mode.
+        model (BaseDetector): A detector in eval mode.
         loader (DataLoader): Batches of :class:`ImageViews`.
         mirrored (Sequence[bool]): Whether each view is mirrored.
         select (Callable): From predictions and sample of an image to its

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from rich.progress import track
 from torch import nn
 from torch.utils.data import DataLoader
 
-from s4m.datasets.coco_io import instance_annotations
+from s4m.datasets.coco_io import instance_annotations, read_coco
 from s4m.datasets.converters.images import describe
 from s4m.datasets.image_views import ImageViews
 from s4m.models.pseudo_labels.prediction_selector import (
@@ -277,7 +276,7 @@ class PseudoLabelGenerator:
         ]
         if self.images.is_dir():
             return describe(self.images, categories)
-        data = json.loads(self.images.read_bytes())
+        data = read_coco(self.images, needs=['images'])
         categories = data.get('categories') or categories
         names = [c['name'] for c in categories]
         missing = [name for name in classes if name not in names]

@@ -83,19 +83,19 @@ def view_pipeline(
     Raises:
         ValueError: if the view differs and no step resizes.
     """
-    steps = copy.deepcopy(list(steps))
-    for step in steps:
+    view = copy.deepcopy(list(steps))
+    for step in view:
         if step['type'] == 'LoadImageFromFile':
             step['type'] = 'LoadCheckedImage'
-    resizes = [i for i, s in enumerate(steps) if s['type'].endswith('Resize')]
+    resizes = [i for i, s in enumerate(view) if s['type'].endswith('Resize')]
     if (scale != 1 or mirrored) and not resizes:
         raise ValueError(
             'Views of other sizes (scales) and mirrored ones (flip) need a '
             'Resize in the test pipeline; it has '
-            f'{[step["type"] for step in steps]}.'
+            f'{[step["type"] for step in view]}.'
         )
     if scale != 1:
-        step = steps[resizes[0]]
+        step = view[resizes[0]]
         if step.get('scale') is not None:
             step['scale'] = tuple(
                 round(scale * side) for side in step['scale']
@@ -103,5 +103,5 @@ def view_pipeline(
         else:
             step['scale_factor'] = scale * step['scale_factor']
     if mirrored:
-        steps.insert(resizes[0] + 1, dict(type='RandomFlip', prob=1.0))
-    return steps
+        view.insert(resizes[0] + 1, dict(type='RandomFlip', prob=1.0))
+    return view

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,13 @@ from pycocotools.coco import COCO
 from rich.progress import track
 
 from s4m.datasets.coco_checks import check_coco
+from s4m.datasets.coco_io import read_coco
 from s4m.visualization import grid, panel
 
 from .pseudo_label_quality import MaskComparison
 
 Coco = dict[str, Any]
+_LISTS = ('images', 'categories', 'annotations')
 
 
 def quality_of_file(
@@ -50,13 +51,14 @@ def quality_of_file(
         pseudo-labels beside ground truth.
 
     Raises:
+        FileNotFoundError: if one of the files is missing.
         ValueError: if the predictions are none, are not of these images or
             classes, or the ground truth has no instance in them.
     """
-    found = load_predictions(predictions)
-    gt = json.loads(Path(ann_file).read_bytes())
-    images = match_images(found, gt, (str(predictions), str(ann_file)))
-    comparison, errors = compare_files(found, gt, images)
+    pred = load_predictions(predictions)
+    gt = read_coco(ann_file, _LISTS)
+    images = match_images(pred, gt, (str(predictions), str(ann_file)))
+    comparison, errors = compare_files(pred, gt, images)
     if comparison.num_objects == 0:
         raise ValueError(
             f'{ann_file} has no instance in the images of {predictions}.'
@@ -64,7 +66,7 @@ def quality_of_file(
     rows = []
     if image_root is not None:
         worst = sorted(errors, key=lambda i: (-errors[i], i))[:num_pictures]
-        rows = _draw_images(found, gt, images, worst, Path(image_root))
+        rows = _draw_images(pred, gt, images, worst, Path(image_root))
     return comparison.figures(), grid(rows, width=1024)
 
 
@@ -72,13 +74,11 @@ def load_predictions(path: str | Path) -> Coco:
     """Read a COCO file of predictions.
 
     Raises:
-        ValueError: if it cannot be read, contradicts itself, has no image, or
-            has an annotation without ``score``.
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is not a COCO file, contradicts itself, has no
+            image, or has an annotation without ``score``.
     """
-    try:
-        data = json.loads(Path(path).read_bytes())
-    except (OSError, ValueError) as e:
-        raise ValueError(f'{path} cannot be read: {e}') from e
+    data = read_coco(path, _LISTS)
     check_coco(data, str(path))
     if not data['images']:
         raise ValueError(f'{path} has no image.')
@@ -93,17 +93,17 @@ def load_predictions(path: str | Path) -> Coco:
 
 
 def match_images(
-    found: Coco, gt: Coco, names: tuple[str, str]
+    pred: Coco, gt: Coco, names: tuple[str, str]
 ) -> dict[int, int]:
     """Find the image of the ground truth for each image of predictions.
 
     Args:
-        found (dict): COCO dictionary of predictions.
+        pred (dict): COCO dictionary of predictions.
         gt (dict): COCO dictionary of the ground truth.
         names (tuple[str, str]): What the two are called in messages.
 
     Returns:
-        dict[int, int]: from ids of ``found`` to ids of ``gt``.
+        dict[int, int]: from ids of ``pred`` to ids of ``gt``.
 
     Raises:
         ValueError: if an image or a category is not in the ground truth, or
@@ -111,7 +111,7 @@ def match_images(
     """
     categories = {c['name'] for c in gt['categories']}
     unknown = [
-        c['name'] for c in found['categories'] if c['name'] not in categories
+        c['name'] for c in pred['categories'] if c['name'] not in categories
     ]
     if unknown:
         raise ValueError(
@@ -120,7 +120,7 @@ def match_images(
         )
     by_name = {i['file_name']: i for i in gt['images']}
     images = {}
-    for image in found['images']:
+    for image in pred['images']:
         other = by_name.get(image['file_name'])
         if other is None:
             raise ValueError(
@@ -138,30 +138,30 @@ def match_images(
 
 
 def compare_files(
-    found: Coco, gt: Coco, images: dict[int, int]
+    pred: Coco, gt: Coco, images: dict[int, int]
 ) -> tuple[MaskComparison, dict[int, int]]:
     """Compare predictions with annotations.
 
     Args:
-        found (dict): COCO dictionary of predictions.
+        pred (dict): COCO dictionary of predictions.
         gt (dict): COCO dictionary of the ground truth of the same images, and
             perhaps of others.
-        images (dict[int, int]): from ids of ``found`` to ids of ``gt``.
+        images (dict[int, int]): from ids of ``pred`` to ids of ``gt``.
 
     Returns:
         tuple[MaskComparison, dict[int, int]]: the comparison, and the number
-        of errors in each image, by its id in ``found``.
+        of errors in each image, by its id in ``pred``.
     """
     names = [c['name'] for c in gt['categories']]
     comparison, errors = MaskComparison(names), {}
-    a, b = _index(found), _index(gt)
+    a, b = _index(pred), _index(gt)
     for image, other in track(images.items(), 'images'):
-        pred = _instances(a, image, names)
+        item = _instances(a, image, names)
         everything = _instances(b, other, names)
         crowd = everything.crowd
         errors[image] = comparison.add(
-            pred,
-            dict(mask=pred.masks),
+            item,
+            dict(mask=item.masks),
             everything[~crowd],
             everything[crowd],
         )
@@ -194,7 +194,7 @@ def _instances(coco: COCO, image: int, names: Sequence[str]) -> InstanceData:
 
 
 def _draw_images(
-    found: Coco,
+    pred: Coco,
     gt: Coco,
     images: dict[int, int],
     chosen: list[int],
@@ -202,7 +202,7 @@ def _draw_images(
 ) -> list[list[np.ndarray]]:
     """Panels of pseudo-labels and ground truth of some images."""
     names = [c['name'] for c in gt['categories']]
-    a, b = _index(found), _index(gt)
+    a, b = _index(pred), _index(gt)
     rows = []
     for image in chosen:
         file = root / a.imgs[image]['file_name']

@@ -118,8 +118,8 @@ class MaskComparison:
         self._given.append(labels)
         self._true.append(true)
 
-        rles = {v: encode_masks(masks[v].cpu()) for v in self.versions}
-        objects = encode_masks(gt.masks.cpu())
+        rles = {v: encode_masks(masks[v].cpu().numpy()) for v in self.versions}
+        objects = encode_masks(gt.masks.cpu().numpy())
         rles[TRUE] = [
             objects[i] if i >= 0 else rle
             for i, rle in zip(
@@ -128,7 +128,7 @@ class MaskComparison:
         ]
         self._objects += _annotations(image, kinds, objects)
         if crowds is not None:
-            groups = encode_masks(crowds.masks.cpu())
+            groups = encode_masks(crowds.masks.cpu().numpy())
             self._objects += _annotations(
                 image, crowds.labels.cpu(), groups, iscrowd=1
             )

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 from rich.progress import track
 
+from s4m.datasets.coco_io import read_coco
 from s4m.structures.masks import masks_at_image_size, pad_masks
 from s4m.utils.checkpoints import load_teacher
 from s4m.visualization import grid, panel
@@ -164,7 +164,7 @@ def unlabeled_indices(dataset: CocoDataset, labeled: str | Path) -> list[int]:
         dataset (CocoDataset): The images.
         labeled (str | Path): COCO file of the labelled images.
     """
-    images = json.loads(Path(labeled).read_bytes())['images']
+    images = read_coco(labeled, needs=['images'])['images']
     folder = dataset.data_prefix['img']
     # Joined as MMDet does. One name may end as another: 1.jpg and 11.jpg.
     paths = {

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmdet.models.detectors import BaseDetector
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from rich.progress import track
-from torch import Tensor, nn
+from torch import Tensor
 
 from s4m.structures.masks import masks_at_image_size, pad_masks
 from s4m.utils.checkpoints import load_teacher
@@ -80,7 +81,9 @@ def browse(
 
 
 @torch.no_grad()
-def draw_batch(model: nn.Module, data: dict[str, Any], labels: bool) -> Rows:
+def draw_batch(
+    model: BaseDetector, data: dict[str, Any], labels: bool
+) -> Rows:
     """Draw one batch, one row for each image, labelled images first.
 
     A labelled image is drawn alone and with its annotations, an unlabelled
@@ -91,7 +94,7 @@ def draw_batch(model: nn.Module, data: dict[str, Any], labels: bool) -> Rows:
     strong view.
 
     Args:
-        model (nn.Module): ``SemiInstanceSegmentor``, whose teacher is used
+        model (BaseDetector): ``SemiInstanceSegmentor``, whose teacher is used
             for labels only, or a detector that trains on pseudo-labels from a
             file.
         data (dict): A batch of the training loader.
@@ -130,18 +133,23 @@ def draw_batch(model: nn.Module, data: dict[str, Any], labels: bool) -> Rows:
 
 
 def _label_panels(
-    model: nn.Module, inputs: dict[str, Tensor], samples: dict[str, SampleList]
+    model: BaseDetector,
+    inputs: dict[str, Tensor],
+    samples: dict[str, SampleList],
 ) -> list[tuple[str, Tensor, list[Tensor] | None]]:
     """Title, images and masks of each step of the pseudo-labels."""
     steps = model.pseudo_label(inputs, samples)
-    size = tuple(inputs['unsup_student'].shape[-2:])
-    panels = [('teacher view', steps.teacher_images, None)]
+    height, width = inputs['unsup_student'].shape[-2:]
+    panels: list[tuple[str, Tensor, list[Tensor] | None]] = [
+        ('teacher view', steps.teacher_images, None)
+    ]
     for title, images, instances in (
         ('pseudo-labels', steps.teacher_images, steps.teacher),
         ('refined', steps.teacher_images, steps.refined),
         ('copy-paste', steps.pasted_images, steps.pasted),
     ):
         if instances is not None:
+            size = height, width
             masks = [masks_at_image_size(item, size) for item in instances]
             panels.append((title, images, masks))
     if model.strong_augment is not None:
@@ -152,16 +160,19 @@ def _label_panels(
 def _annotated(images: Tensor, samples: SampleList, title: str) -> Rows:
     """Two panels for each image: the image, and its annotations."""
     second = 'pseudo-labels' if title == 'unlabelled' else 'ground truth'
+    height, width = images.shape[-2:]
     rows = []
     for rgb, sample in zip(images, samples, strict=True):
         masks = sample.gt_instances.masks
-        masks = pad_masks(masks, tuple(images.shape[-2:]), rgb.device)
+        masks = pad_masks(masks, (height, width), rgb.device)
         rows.append([panel(rgb, None, title), panel(rgb, masks, second)])
     return rows
 
 
 def _rows_of_file(
-    model: nn.Module, inputs: dict[str, Tensor], samples: dict[str, SampleList]
+    model: BaseDetector,
+    inputs: dict[str, Tensor],
+    samples: dict[str, SampleList],
 ) -> Rows:
     """Panels of a batch whose pseudo-labels come from a file."""
     rows, views, sizes = [], [], []
