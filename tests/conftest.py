@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -39,6 +40,52 @@ for folder in (
     sys.path.append(str(ROOT / 'tools' / folder))
 
 import s4m  # noqa: E402, F401
+
+
+#: What `make test-fast` leaves out: trainings, processes that import MMDet,
+#: and all config files.
+SLOW = (
+    'integration/',
+    'test_configs.py',
+    'test_published_constants.py',
+    'test_package.py',
+    'tools/test_analysis.py',
+    'tools/test_publish_and_infer.py',
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Mark the tests of `SLOW` files as slow."""
+    tests = Path(__file__).parent
+    for item in items:
+        path = item.path.relative_to(tests).as_posix()
+        if path.startswith(SLOW):
+            item.add_marker(pytest.mark.slow)
+
+
+def pytest_collection_finish():
+    """Keep the objects of imported modules out of garbage collection.
+
+    MMEngine collects garbage for every dataset that it builds, which takes
+    half a second where torch and MMDet are imported.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope='session')
+def _unformatted_configs():
+    """Write configs as they are: yapf needs 4 seconds for one.
+
+    A runner formats its config three times, which takes longer than the
+    training of a small model.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            'yapf.yapflib.yapf_api.FormatCode',
+            lambda text, **_: (text, False),
+        )
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -87,6 +134,21 @@ def _use_data(node, root: str) -> None:
             _use_data(value, root)
 
 
+def _halve(node) -> None:
+    """Halve the sides of the images that a Shapes config trains on."""
+    if isinstance(node, list | tuple):
+        for value in node:
+            _halve(value)
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            if key == 'scales':
+                node[key] = [tuple(v // 2 for v in size) for size in value]
+            elif key == 'crop_size':
+                node[key] = tuple(v // 2 for v in value)
+            else:
+                _halve(value)
+
+
 @pytest.fixture
 def shapes_config(shapes_root, tmp_path):
     """Config of Shapes on the small data, a few iterations."""
@@ -96,6 +158,7 @@ def shapes_config(shapes_root, tmp_path):
     ) -> Config:
         cfg = Config.fromfile(ROOT / 'configs' / folder / f'{name}.py')
         _use_data(cfg._cfg_dict, str(shapes_root))
+        _halve(cfg.train_dataloader)
         cfg.work_dir = str(tmp_path / name)
         cfg.train_cfg.update(max_iters=iters, val_interval=1000)
         cfg.default_hooks.checkpoint.update(interval=iters)
