@@ -7,6 +7,7 @@ import gc
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 # Before torch: more threads than free cores make small models crawl.
@@ -41,9 +42,8 @@ for folder in (
 
 import s4m  # noqa: E402, F401
 
-
-#: What `make test-fast` leaves out: trainings, processes that import MMDet,
-#: and all config files.
+#: What `make test-fast` leaves out: trainings, processes that import MMDet
+#: anew, and all config files.
 SLOW = (
     'integration/',
     'test_configs.py',
@@ -149,26 +149,40 @@ def _halve(node) -> None:
                 _halve(value)
 
 
+def make_shapes_config(
+    shapes_root: Path,
+    work_dirs: Path,
+    name: str,
+    iters: int = 4,
+    **options,
+) -> Config:
+    """Return the config of Shapes on the small data, a few iterations."""
+    (path,) = (ROOT / 'configs').rglob(f'{name}.py')
+    cfg = Config.fromfile(path)
+    _use_data(cfg._cfg_dict, str(shapes_root))
+    _halve(cfg.train_dataloader)
+    cfg.work_dir = str(work_dirs / name)
+    cfg.train_cfg.update(max_iters=iters, val_interval=1000)
+    cfg.default_hooks.checkpoint.update(interval=iters)
+    cfg.default_hooks.logger.interval = 1
+    cfg.randomness = dict(seed=0)
+    cfg.log_level = 'WARNING'
+    cfg.merge_from_dict(options)
+    return cfg
+
+
 @pytest.fixture
 def shapes_config(shapes_root, tmp_path):
-    """Config of Shapes on the small data, a few iterations."""
+    """Make configs whose runs end in the test's folder."""
+    return partial(make_shapes_config, shapes_root, tmp_path)
 
-    def make(
-        name: str, iters: int = 4, folder: str = 'shapes', **options
-    ) -> Config:
-        cfg = Config.fromfile(ROOT / 'configs' / folder / f'{name}.py')
-        _use_data(cfg._cfg_dict, str(shapes_root))
-        _halve(cfg.train_dataloader)
-        cfg.work_dir = str(tmp_path / name)
-        cfg.train_cfg.update(max_iters=iters, val_interval=1000)
-        cfg.default_hooks.checkpoint.update(interval=iters)
-        cfg.default_hooks.logger.interval = 1
-        cfg.randomness = dict(seed=0)
-        cfg.log_level = 'WARNING'
-        cfg.merge_from_dict(options)
-        return cfg
 
-    return make
+@pytest.fixture(scope='module')
+def shared_config(shapes_root, tmp_path_factory):
+    """Make configs of runs that the tests of a module share."""
+    init_default_scope('mmdet')
+    folder = tmp_path_factory.mktemp('shared')
+    return partial(make_shapes_config, shapes_root, folder)
 
 
 @pytest.fixture

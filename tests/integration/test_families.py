@@ -108,6 +108,10 @@ def test_mixing(shapes_config, name):
     preprocessor['type'] = 'SemiDataPreprocessor'
     cfg.model.data_preprocessor = preprocessor
     if name != 'MaskFormer':
+        # An untrained detector finds objects everywhere.
+        cfg.model.detector.test_cfg.get(
+            'rcnn', cfg.model.detector.test_cfg
+        ).max_per_img = 10
         cfg.model.pseudo_labeler = dict(
             type='PredictionPseudoLabeler', score_thr=0.0
         )
@@ -120,7 +124,7 @@ def sskd(shapes_config, shapes_root):
     """A stage; the truth of all images stands for pseudo-labels."""
 
     def make(stage: str) -> Config:
-        cfg = shapes_config(f'sskd_{stage}_shapes_5p', folder='sskd')
+        cfg = shapes_config(f'sskd_{stage}_shapes_5p')
         if 'pseudo_labels' in cfg:
             folder = shapes_root / 'annotations'
             file = folder / 'instancesonly_filtered_gtFine_train.json'

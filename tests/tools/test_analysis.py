@@ -44,7 +44,7 @@ def test_browse__pseudo_labels_of_a_file(
     shapes_config, shapes_root, stage, widths
 ):
     """Weak view, what it learns from, strong view, of each image."""
-    cfg = shapes_config(f'sskd_{stage}_shapes_5p', folder='sskd')
+    cfg = shapes_config(f'sskd_{stage}_shapes_5p')
     data = cfg.train_dataloader
     if stage == 'distill':
         truth = 'annotations/instancesonly_filtered_gtFine_train.json'
@@ -76,7 +76,7 @@ def test_flops__of_the_student(shapes_config):
 
 def test_flops__of_a_composite(shapes_config):
     """The detector, and SAM 2 with a box for each that may be found."""
-    cfg = shapes_config('sskd_teacher_supervised_shapes_5p', folder='sskd')
+    cfg = shapes_config('sskd_teacher_supervised_shapes_5p')
     counts = {}
     for boxes in (1, 5, 9):
         cfg.model.test_cfg.max_per_image = boxes

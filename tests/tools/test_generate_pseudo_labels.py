@@ -99,7 +99,7 @@ def test_file__is_a_data_set(monkeypatch, command, tmp_path, shapes_config):
             masks, items, strict=True))  # fmt: skip
     assert not out.with_name('out.json.parts').exists()
 
-    cfg = shapes_config('sskd_distill_shapes_5p', iters=1, folder='sskd')
+    cfg = shapes_config('sskd_distill_shapes_5p', iters=1)
     cfg.train_dataloader.dataset.unlabeled.ann_file = str(out)
     runner = Runner.from_cfg(cfg)
     runner.train()

@@ -145,7 +145,7 @@ def test_publish__without_the_contrastive_loss(shapes_config, tmp_path, stage):
     from mmengine.config import Config
     from publish_model import publish
 
-    cfg = shapes_config(f'sskd_{stage}_shapes_5p', folder='sskd')
+    cfg = shapes_config(f'sskd_{stage}_shapes_5p')
     cfg.test_cfg.type = 'TestLoop'
     cfg.dump(str(tmp_path / 'sskd.py'))
     model = MODELS.build(cfg.model)

@@ -274,7 +274,7 @@ def test_grid__of_a_crop_of_512_pixels(student, size):
 
 def test_grid__of_sams_embedding(shapes_config):
     """It covers the padded image, whatever the shape, and so do the masks."""
-    cfg = shapes_config('sskd_teacher_adapt_shapes_5p', folder='sskd').model
+    cfg = shapes_config('sskd_teacher_adapt_shapes_5p').model
     teacher = MODELS.build(cfg)
     size = (96, 160)
     features = torch.zeros(1, 64, 16, 16)
