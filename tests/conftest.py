@@ -42,14 +42,15 @@ for folder in (
 
 import s4m  # noqa: E402, F401
 
-#: What `make test-fast` leaves out: trainings, processes that import MMDet
-#: anew, and all config files.
+#: Files that `make test-fast` leaves out, beside the tests that are marked:
+#: trainings, processes that import MMDet anew, and all config files.
 SLOW = (
     'integration/',
     'test_configs.py',
     'test_published_constants.py',
     'test_package.py',
     'tools/test_analysis.py',
+    'tools/test_benchmark.py',
     'tools/test_publish_and_infer.py',
 )
 

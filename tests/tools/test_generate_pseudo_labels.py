@@ -143,6 +143,7 @@ def test_resume__no_image_is_done_twice(monkeypatch, command, tmp_path):
         _run(monkeypatch, again)
 
 
+@pytest.mark.slow
 def test_two_processes__same_file(monkeypatch, command, tmp_path):
     """tools/dist_generate_pseudo_labels.sh over gloo."""
     _run(monkeypatch, command)
