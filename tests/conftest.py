@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 # Before torch: more threads than free cores make small models crawl.
@@ -32,6 +34,52 @@ for folder in ('', 'benchmark', 'analysis'):
     sys.path.append(str(ROOT / 'tools' / folder))
 
 import s4m  # noqa: E402, F401
+
+#: Files that `make test-fast` leaves out, beside the tests that are marked:
+#: trainings, processes that import MMDet anew, and all config files.
+SLOW = (
+    'integration/',
+    'test_configs.py',
+    'test_published_constants.py',
+    'test_package.py',
+    'tools/test_analysis.py',
+    'tools/test_benchmark.py',
+    'tools/test_publish_and_infer.py',
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Mark the tests of `SLOW` files as slow."""
+    tests = Path(__file__).parent
+    for item in items:
+        path = item.path.relative_to(tests).as_posix()
+        if path.startswith(SLOW):
+            item.add_marker(pytest.mark.slow)
+
+
+def pytest_collection_finish():
+    """Keep the objects of imported modules out of garbage collection.
+
+    MMEngine collects garbage for every dataset that it builds, which takes
+    half a second where torch and MMDet are imported.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope='session')
+def _unformatted_configs():
+    """Write configs as they are: yapf needs 4 seconds for one.
+
+    A runner formats its config three times, which takes longer than the
+    training of a small model.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            'yapf.yapflib.yapf_api.FormatCode',
+            lambda text, **_: (text, False),
+        )
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -77,24 +125,55 @@ def _use_data(node, root: str) -> None:
             _use_data(value, root)
 
 
+def _halve(node) -> None:
+    """Halve the sides of the images that a Shapes config trains on."""
+    if isinstance(node, list | tuple):
+        for value in node:
+            _halve(value)
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            if key == 'scales':
+                node[key] = [tuple(v // 2 for v in size) for size in value]
+            elif key == 'crop_size':
+                node[key] = tuple(v // 2 for v in value)
+            else:
+                _halve(value)
+
+
+def make_shapes_config(
+    shapes_root: Path,
+    work_dirs: Path,
+    name: str,
+    iters: int = 4,
+    **options,
+) -> Config:
+    """Return the config of Shapes on the small data, a few iterations."""
+    (path,) = (ROOT / 'configs').rglob(f'{name}.py')
+    cfg = Config.fromfile(path)
+    _use_data(cfg._cfg_dict, str(shapes_root))
+    _halve(cfg.train_dataloader)
+    cfg.work_dir = str(work_dirs / name)
+    cfg.train_cfg.update(max_iters=iters, val_interval=1000)
+    cfg.default_hooks.checkpoint.update(interval=iters)
+    cfg.default_hooks.logger.interval = 1
+    cfg.randomness = dict(seed=0)
+    cfg.log_level = 'WARNING'
+    cfg.merge_from_dict(options)
+    return cfg
+
+
 @pytest.fixture
 def shapes_config(shapes_root, tmp_path):
-    """Config of Shapes on the small data, a few iterations."""
+    """Make configs whose runs end in the test's folder."""
+    return partial(make_shapes_config, shapes_root, tmp_path)
 
-    def make(name: str, iters: int = 4, **options) -> Config:
-        (path,) = (ROOT / 'configs').rglob(f'{name}.py')
-        cfg = Config.fromfile(path)
-        _use_data(cfg._cfg_dict, str(shapes_root))
-        cfg.work_dir = str(tmp_path / name)
-        cfg.train_cfg.update(max_iters=iters, val_interval=1000)
-        cfg.default_hooks.checkpoint.update(interval=iters)
-        cfg.default_hooks.logger.interval = 1
-        cfg.randomness = dict(seed=0)
-        cfg.log_level = 'WARNING'
-        cfg.merge_from_dict(options)
-        return cfg
 
-    return make
+@pytest.fixture(scope='module')
+def shared_config(shapes_root, tmp_path_factory):
+    """Make configs of runs that the tests of a module share."""
+    init_default_scope('mmdet')
+    folder = tmp_path_factory.mktemp('shared')
+    return partial(make_shapes_config, shapes_root, folder)
 
 
 @pytest.fixture

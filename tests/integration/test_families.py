@@ -108,6 +108,10 @@ def test_mixing(shapes_config, name):
     preprocessor['type'] = 'SemiDataPreprocessor'
     cfg.model.data_preprocessor = preprocessor
     if name != 'MaskFormer':
+        # An untrained detector finds objects everywhere.
+        cfg.model.detector.test_cfg.get(
+            'rcnn', cfg.model.detector.test_cfg
+        ).max_per_img = 10
         cfg.model.pseudo_labeler = dict(
             type='PredictionPseudoLabeler', score_thr=0.0
         )

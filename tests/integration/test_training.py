@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -44,15 +45,15 @@ def _semi_config(make, name='guided_distillation_shapes_5p', **kwargs):
     return cfg
 
 
-@pytest.fixture
-def teacher_file(shapes_config, tmp_path):
+@pytest.fixture(scope='module')
+def teacher_file(shared_config, tmp_path_factory):
     """A random teacher's checkpoint."""
     from mmdet.registry import MODELS
 
     torch.manual_seed(7)
-    model = MODELS.build(shapes_config('supervised_shapes_5p').model)
+    model = MODELS.build(shared_config('supervised_shapes_5p').model)
     model.init_weights()
-    path = tmp_path / 'teacher.pth'
+    path = tmp_path_factory.mktemp('teacher') / 'teacher.pth'
     torch.save({'state_dict': model.state_dict(), 'meta': {}}, path)
     return str(path)
 
@@ -157,32 +158,43 @@ class Kill(Hook):
             raise KeyboardInterrupt
 
 
+def _resume_config(make, teacher_file: str, workers: int):
+    """Four iterations, a validation after the third."""
+    cfg = _semi_config(make, iters=4)
+    cfg.model.teacher_checkpoint = teacher_file
+    cfg.train_dataloader.num_workers = workers
+    cfg.default_hooks.checkpoint.interval = 1
+    cfg.train_cfg.update(val_interval=3, val_begin=1)
+    return cfg
+
+
+@pytest.fixture(scope='module')
+def uninterrupted(shared_config, teacher_file):
+    """Weights after a whole run, by the number of loading processes."""
+
+    @cache
+    def weights(workers: int) -> dict:
+        cfg = _resume_config(shared_config, teacher_file, workers)
+        cfg.work_dir += f'_{workers}_workers'
+        return _run(cfg).model.state_dict()
+
+    return weights
+
+
 @pytest.mark.parametrize(
     ('stop', 'workers'), [(1, 0), (2, 0), (3, 2), (3, 0), (2, 2)]
 )
 def test_resume__equals_an_uninterrupted_run(
-    shapes_config, teacher_file, stop, workers, tmp_path
+    shapes_config, uninterrupted, teacher_file, stop, workers
 ):
     """Inside burn-in, at its end and after it; validation in between."""
-
-    def config(folder: str):
-        cfg = _semi_config(shapes_config, iters=4)
-        cfg.model.teacher_checkpoint = teacher_file
-        cfg.work_dir = str(tmp_path / folder)
-        cfg.train_dataloader.num_workers = workers
-        cfg.default_hooks.checkpoint.interval = 1
-        cfg.train_cfg.update(val_interval=3, val_begin=1)
-        return cfg
-
-    whole = _run(config('whole')).model.state_dict()
     with pytest.raises(KeyboardInterrupt):
-        _run(config('parts'), Kill(stop))
-    cfg = config('parts')
+        _run(_resume_config(shapes_config, teacher_file, workers), Kill(stop))
+    cfg = _resume_config(shapes_config, 'gone.pth', workers)
     cfg.resume = True
-    cfg.model.teacher_checkpoint = 'gone.pth'
     torch.manual_seed(99)
     resumed = _run(cfg).model.state_dict()
-    assert _equal(whole, resumed)
+    assert _equal(uninterrupted(workers), resumed)
 
 
 class Drawn(Hook):
@@ -489,6 +501,9 @@ def test_two_processes__equal_weights_on_both_ranks(
         'from mmdet.registry import HOOKS\n'
         'from mmengine.hooks import Hook\n'
         'from mmengine.dist import get_rank\n'
+        # Takes longer than the training.
+        'import yapf.yapflib.yapf_api as api\n'
+        'api.FormatCode = lambda text, **_: (text, False)\n'
         '@HOOKS.register_module()\n'
         'class RankSpy(Hook):\n'
         '    def __init__(self, folder):\n'

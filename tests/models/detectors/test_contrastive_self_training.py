@@ -358,6 +358,7 @@ def _train_rank(rank: int, folder: str) -> None:
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_joint__two_processes_that_lack_a_branch(tmp_path):
     """One pass each: they reduce the same normalisers, and none waits."""
     torch.multiprocessing.spawn(_train_rank, (str(tmp_path),), nprocs=2)

@@ -196,6 +196,7 @@ def test_build__stock_config(name):
     assert ('obj_ptr_tpos_proj.weight' in keys) == name.startswith('sam2.1')
 
 
+@pytest.mark.slow
 def test_import__leaves_hydra_alone():
     code = (
         'import s4m.models as m; m.SAM2Segmenter("nano_sam2", None);'

@@ -98,7 +98,8 @@ class SemiSampler(Sampler):
                 f'{num_labeled} and {num_unlabeled}: give both, or none to '
                 'draw from both sets as one'
             )
-        if num_labeled is not None and min(num_labeled, num_unlabeled) < 1:
+        numbers = [n for n in (num_labeled, num_unlabeled) if n is not None]
+        if numbers and min(numbers) < 1:
             raise ValueError(
                 'num_labeled and num_unlabeled must be >= 1, got '
                 f'{num_labeled} and {num_unlabeled}'

@@ -96,7 +96,7 @@ class StrongAugment(nn.Module):
         jitter = v2.ColorJitter(brightness, contrast, saturation, hue)
         # Three standard deviations to each side.
         kernel = 2 * round(3 * blur_sigma[1]) + 1
-        blur = _GaussianBlur(kernel, tuple(blur_sigma))
+        blur = _GaussianBlur(kernel, (blur_sigma[0], blur_sigma[1]))
         steps = [
             v2.RandomApply([jitter], jitter_prob),
             v2.RandomGrayscale(gray_prob),
@@ -128,7 +128,7 @@ class StrongAugment(nn.Module):
             Tensor: (B, 3, H, W) new pixels.
         """
         if sizes is None:
-            sizes = [rgb.shape[-2:]] * len(rgb)
+            sizes = [(rgb.shape[-2], rgb.shape[-1])] * len(rgb)
         out = rgb.clone()
         for image, (height, width) in zip(out, sizes, strict=True):
             image = image[:, :height, :width]

@@ -13,7 +13,7 @@ from mmengine.model import BaseModule, caffe2_xavier_init
 from torch import Tensor, nn
 
 
-def _upsample(x: Tensor, size: tuple[int, int]) -> Tensor:
+def _upsample(x: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(x, size, mode='bilinear', align_corners=False)
 
 
