@@ -145,7 +145,7 @@ def draw_plots(
         axes.set_xlabel('iteration')
         axes.set_ylabel(plot.y_label)
         axes.grid(alpha=0.3)
-        if plot.legend and axes.lines:
+        if plot.legend and any(line.points for line in plot.lines):
             axes.legend(fontsize='small')
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
