@@ -545,12 +545,10 @@ TABLE = [
     # ------------------------------------------------------------------ S4M
     Row(
         REFINED,
-        'S4M section 3.3 (three points); code (softmax of the logits, no '
-        'gates)',
+        'S4M section 3.3 (three points); code (softmax of the logits)',
         dict(
             refine_points=3,
             refine_sampling='softmax',
-            refine_gates=[0, 0],
             segmenter='sam2_hiera_large',
         ),
     ),
@@ -708,13 +706,11 @@ TABLE = [
     Row(
         SSKD_CONTRAST,
         'SSKD: lambda 0.1, 200 negatives, fusion; code: T from 0.3 to 0.07, '
-        'width 128; assumed: weak negatives, temperature of P_m',
+        'width 128; assumed: temperature of P_m',
         dict(
             contrast_loss_weight=0.1,
             contrast_num_negatives=200,
             contrast_sampling='fusion',
-            contrast_negative_scope='all',
-            contrast_negative_view='weak',
             contrast_temperature=[0.3, 0.07],
             contrast_mask_temperature=0.5,
             contrast_hidden_channels=128,
@@ -1085,7 +1081,7 @@ TABLE = [
             f'contrast_{k}': None
             for k in (
                 *('loss_weight', 'num_negatives', 'sampling', 'temperature'),
-                *('negative_scope', 'negative_view', 'mask_temperature'),
+                'mask_temperature',
                 *('hidden_channels', 'out_channels', 'in_channels'),
                 *('anchors_per_image', 'schedule_iters'),
             )

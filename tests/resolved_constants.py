@@ -212,12 +212,8 @@ def _semi(cfg: Config) -> Iterator[tuple[str, Any]]:
         )
     if model.get('refiner'):
         refiner = with_defaults(MODELS, model.refiner)
-        yield 'refine_points', refiner['num_points']
+        yield 'refine_points', refiner['points_per_mask']
         yield 'refine_sampling', refiner['point_sampling']
-        yield (
-            'refine_gates',
-            [refiner['min_iou'], refiner['min_predicted_iou']],
-        )
         yield 'segmenter', refiner['segmenter']['config']
     if model.get('copy_paste'):
         paste = with_defaults(MODELS, model.copy_paste)
@@ -231,7 +227,7 @@ def _distillation(model) -> Iterator[tuple[str, Any]]:
         return
     loss = with_defaults(MODELS, model.loss_distill)
     values = with_defaults(MODELS, model)
-    yield 'sd_points', values['num_points']
+    yield 'sd_points', values['points_per_image']
     yield 'sd_beta', loss['beta']
     yield 'sd_weight', loss['loss_weight']
     yield 'sd_features', values['feature_source']
@@ -269,8 +265,6 @@ def _contrast(model) -> Iterator[tuple[str, Any]]:
             'out_channels',
             'sampling',
             'num_negatives',
-            'negative_scope',
-            'negative_view',
             'temperature',
             'schedule_iters',
             'mask_temperature',

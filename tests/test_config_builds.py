@@ -71,8 +71,9 @@ def test_config__builds(path: Path, no_random_weights, bert):
         for pipeline in found:
             for step in pipeline:
                 TRANSFORMS.build(step)
-    for hook in cfg.default_hooks.values():
-        if hook is not None:
+    for name, hook in cfg.default_hooks.items():
+        # MMDet's visualisation hook takes the visualiser of a runner.
+        if hook is not None and name != 'visualization':
             HOOKS.build(hook)
     schedulers = cfg.param_scheduler
     if not isinstance(schedulers, list):

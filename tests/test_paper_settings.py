@@ -25,7 +25,7 @@ def test_paper_settings__s4m_cityscapes():
     assert cfg.model.copy_paste.min_area == 3000
     assert cfg.model.detector.train_cfg.num_points == 12544
     teacher = load('s4m_teacher_cityscapes_10p')
-    assert teacher.model.num_points == 128
+    assert teacher.model.points_per_image == 128
     assert teacher.train_dataloader.batch_size == 1
 
 

@@ -7,5 +7,5 @@ distill = dict(
     loss_distill=dict(
         type='StructuralDistillationLoss', beta=1.0, loss_weight=1.0
     ),
-    num_points=128,
+    points_per_image=128,
 )

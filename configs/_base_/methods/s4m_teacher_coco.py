@@ -1,4 +1,6 @@
 # S4M, stage 1, 16 images.
 _base_ = ['./supervised_coco.py', './s4m_teacher.py']
 
-model = _base_.distill
+model = dict(
+    _base_.distill, data_preprocessor=dict(type='SemiDataPreprocessor')
+)

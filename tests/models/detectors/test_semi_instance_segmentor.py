@@ -236,7 +236,7 @@ class TestCheckpoint:
         monkeypatch.chdir(ROOT)
         with pytest.raises(
             FileNotFoundError,
-            match=r'dist_train.sh configs/supervised/supervised_shapes_5p.py',
+            match=r'dist_train.sh configs/shapes/supervised_shapes_5p.py',
         ):
             load_detector(model.teacher, 'work_dirs/x/supervised_shapes_5p')
 
