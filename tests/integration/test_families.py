@@ -306,7 +306,7 @@ def test_coco(coco_root, tmp_path, name):
     detector.test_cfg = nano_cfg.test_cfg
     if 'segmenter' in detector:
         detector.segmenter.update(config='nano_sam2', checkpoint='nano_sam2')
-        detector.num_points = 8
+        detector.points_per_image = 8
     if 'detector' in cfg.model:
         cfg.model.teacher_checkpoint = None
         cfg.model.pseudo_labeler.update(cls_thr=0.0, size_thr=0.0)

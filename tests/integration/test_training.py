@@ -341,7 +341,8 @@ def test_s4m__trains_logs_and_saves_no_segmenter(shapes_config, teacher_file):
     finally:
         SAM2Segmenter.__init__ = build
     assert len(made) == 1
-    assert runner.model.refiner.segmenter is None
+    assert not list(runner.model.refiner.parameters())
+    assert not runner.model.refiner._forward_hooks
     checkpoint = torch.load(f'{cfg.work_dir}/iter_3.pth', weights_only=False)
     keys = checkpoint['state_dict'].keys()
     assert all(k.startswith(('teacher.', 'student.')) for k in keys)
@@ -376,6 +377,22 @@ def test_training_step__edge_cases(shapes_config, teacher_file):
     out = spy.outputs[0]
     assert out['num_pseudo'] == 0
     assert torch.isfinite(torch.stack(list(out.values()))).all()
+
+
+def test_refine_log__only_watches(shapes_config, teacher_file):
+    """A run without the log has the same losses."""
+    outputs = []
+    for watched in (True, False):
+        cfg = _semi_config(shapes_config, 's4m_shapes_5p', iters=2)
+        cfg.model.teacher_checkpoint = teacher_file
+        if not watched:
+            del cfg.default_hooks.refine_log
+        spy = Spy()
+        _run(cfg, spy)
+        outputs.append(spy.outputs)
+    for a, b in zip(*outputs, strict=True):
+        assert a.keys() == b.keys()
+        assert all(torch.equal(a[k], b[k]) for k in a)
 
 
 def test_missing_hook__first_step_names_it(shapes_config, teacher_file):

@@ -49,7 +49,7 @@ class SemiDataset(ConcatDataset):
     Args:
         labeled (dict): Config of the labelled data set.
         unlabeled (dict): Config of the unlabelled one.
-        **kwargs: Those of ``ConcatDataset``.
+        **kwargs: Arguments of ``ConcatDataset``.
 
     Raises:
         ValueError: if one of them has no image, their classes differ, or an

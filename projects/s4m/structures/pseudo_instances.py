@@ -22,8 +22,8 @@ class Field:
         dims (int): Number of dimensions, 1 or 3.
         dtype (str): ``int``, ``float`` or ``bool``.
         size (str): Height and width: ``logits`` is (h, w), any size that all
-            images of a batch share; ``image`` is that of the padded image;
-            ``either`` one of the two. Empty for one dimension.
+            images of a batch share; ``either`` is (h, w), or (H, W) of the
+            padded image. Empty for one dimension.
         writer (str): Step that writes the field.
         reader (str): Step that reads it.
         required (bool): Whether every pseudo-label has it.
@@ -37,9 +37,9 @@ class Field:
     required: bool = False
 
 
-#: Fields of the ``InstanceData`` of one image, n pseudo-labels. A step may
-#: add fields of its own with one value for each instance: they are carried
-#: along as ``weights`` are.
+#: Fields of the ``InstanceData`` of one image, n pseudo-labels. A labeller may
+#: add other fields with one value for each instance: later steps keep them,
+#: targets do not.
 FIELDS = {
     'labels': Field(1, 'int', '', 'labeller', 'student', True),
     'scores': Field(1, 'float', '', 'labeller', 'student', True),

@@ -7,10 +7,10 @@ version is no longer supported.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-import logging
+import io
 
-from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
 _NOTICE = 'Could not import OneDL'
@@ -19,21 +19,19 @@ _NOTICE = 'Could not import OneDL'
 def import_mmdet_quietly() -> None:
     """Import MMDetection without its notice on data sets of OneDL.
 
-    onedl-mmdetection 3.5.1 logs "Could not import OneDL. Skipping OneDL
+    onedl-mmdetection 3.5.1 prints "Could not import OneDL. Skipping OneDL
     datasets." twice where OneDL's own package, which is not public, is not
-    installed. Not needed for a version that does not log it, and without
+    installed. Not needed for a version that does not print it, and without
     effect where MMDetection was imported before.
     """
-    logger = MMLogger.get_current_instance()
-
-    def keep(record: logging.LogRecord) -> bool:
-        return _NOTICE not in record.getMessage()
-
-    logger.addFilter(keep)
+    printed = io.StringIO()
     try:
-        importlib.import_module('mmdet.datasets')
+        with contextlib.redirect_stdout(printed):
+            importlib.import_module('mmdet.datasets')
     finally:
-        logger.removeFilter(keep)
+        for line in printed.getvalue().splitlines():
+            if _NOTICE not in line:
+                print(line)
 
 
 def narrow_box_encoding(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Looks at annotation files before a training starts."""
+"""Checks annotation files before a training starts."""
 
 from __future__ import annotations
 

@@ -58,8 +58,9 @@ class ViTFeaturePyramid(BaseModule):
         frozen (bool): Keep the transformer as it was loaded: eval mode, no
             gradient, no graph. The 1x1 convolutions train. Defaults to
             False.
-        with_cp (bool): Activation checkpointing of the blocks.
-        drop_path_rate (float): Stochastic depth.
+        with_cp (bool): Whether the blocks use activation checkpointing.
+            Defaults to False.
+        drop_path_rate (float): Rate of stochastic depth. Defaults to 0.
         init_cfg (dict, optional): ``dict(type='Pretrained', checkpoint=...)``
             loads the transformer: a DINOv2 or DeiT file of its authors, or
             one in timm's or in transformers' (DINOv2) key names, ``.pth``,

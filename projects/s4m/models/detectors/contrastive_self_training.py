@@ -103,28 +103,37 @@ class ContrastiveSelfTrainingMixin(metaclass=ABCMeta):
     def loss_with_features(
         self, rgb: Tensor, batch_data_samples: SampleList
     ) -> Pass:
-        """One pass over the weak view.
+        """Run the detector once on the weak view.
 
         Args:
-            rgb (Tensor): (B, 3, H, W) in 0..255.
-            batch_data_samples (list[DetDataSample]): with instances.
+            rgb (Tensor): (B, 3, H, W) RGB in 0..255.
+            batch_data_samples (list[DetDataSample]): Samples with
+                ``gt_instances``.
 
         Returns:
-            tuple: losses, features (B, C, h, w), mask logits (B, K, h', w')
+            tuple: Losses, features (B, C, h, w), mask logits (B, K, h', w')
             that cover the padded image, and class logits (B, K, C + 1).
         """
 
     @abstractmethod
     def encode_features(self, rgb: Tensor) -> Tensor:
-        """The encoder's features (B, C, h, w) of (B, 3, H, W) pixels."""
+        """Compute the encoder's features.
+
+        Args:
+            rgb (Tensor): (B, 3, H, W) RGB in 0..255.
+
+        Returns:
+            Tensor: (B, C, h, w) features.
+        """
 
     def feature_grid(
         self, features: Tensor, image_size: tuple[int, int]
     ) -> FeatureGrid:
-        """Where the features lie in the padded image.
+        """Say where the features lie in the padded image.
 
         Args:
-            features (Tensor): (B, C, h, w), those of :meth:`encode_features`.
+            features (Tensor): (B, C, h, w) output of
+                :meth:`encode_features`.
             image_size (tuple[int, int]): (H, W) in pixels.
 
         Returns:
@@ -140,16 +149,16 @@ class ContrastiveSelfTrainingMixin(metaclass=ABCMeta):
         multi_batch_inputs: dict[str, Tensor],
         multi_batch_data_samples: dict[str, SampleList],
     ) -> dict[str, Tensor]:
-        """One iteration.
+        """Compute the losses of one iteration.
 
         Args:
             multi_batch_inputs (dict): ``sup`` and ``unsup``, each
                 (B, 3, H, W) RGB in 0..255, or one of them.
-            multi_batch_data_samples (dict): the same branches.
+            multi_batch_data_samples (dict): Samples of the same branches.
 
         Returns:
             dict[str, Tensor]: ``sup_*`` and ``unsup_*`` losses, or, with
-            ``joint``, the detector's own, and ``loss_contrast``.
+            ``joint``, the losses of the detector, and ``loss_contrast``.
         """
         branches = [b for b in self.branch_weights if b in multi_batch_inputs]
         pixels = [multi_batch_inputs[b] for b in branches]
@@ -238,16 +247,16 @@ def _pad_queries(x: Tensor, num_queries: int, value: float) -> Tensor:
 
 
 def valid_grid(batch_data_samples: SampleList, grid: FeatureGrid) -> Tensor:
-    """Which positions of a feature map show the image, not its padding.
+    """Find the positions of a feature map that show the image.
 
-    A position counts if its centre lies in the image.
+    A position counts if its centre lies in the image, not in its padding.
 
     Args:
-        batch_data_samples (list[DetDataSample]): with ``img_shape``.
+        batch_data_samples (list[DetDataSample]): Samples with ``img_shape``.
         grid (FeatureGrid): Centres of the (h, w) positions.
 
     Returns:
-        Tensor: (B, h, w) bool.
+        Tensor: (B, h, w) bool, false on padding.
     """
     sizes = torch.tensor([s.img_shape[:2] for s in batch_data_samples])
     sizes = sizes.to(grid.rows.device)
@@ -257,11 +266,11 @@ def valid_grid(batch_data_samples: SampleList, grid: FeatureGrid) -> Tensor:
 
 
 def object_grid(masks: BitmapMasks | Tensor, grid: FeatureGrid) -> Tensor:
-    """The object at the centre of each position of a feature map.
+    """Find the object at the centre of each position of a feature map.
 
     Args:
-        masks (BitmapMasks | Tensor): n masks of the padded image, or of its
-            upper left part.
+        masks (BitmapMasks | Tensor): Masks (n, H, W) of the padded image, or
+            of its upper left part.
         grid (FeatureGrid): Centres of the (h, w) positions.
 
     Returns:

@@ -30,6 +30,7 @@ from .text_prompts import (
     check_text_encoder,
     check_text_length,
     choose_classes,
+    chunk_size,
     metainfo_with_text,
     relabel,
 )
@@ -119,12 +120,7 @@ class PromptedDetector(
         )
         self.classes_per_prompt = classes_per_prompt
         if self.reads_text:
-            check_text_length(
-                self.detector.language_model,
-                self.classes,
-                classes_per_prompt,
-                self._chunk_size,
-            )
+            check_text_length(self.detector, self.classes, classes_per_prompt)
             self.detector.language_model.requires_grad_(False)
             self.detector.decoder.ref_point_head.register_forward_pre_hook(
                 narrow_box_encoding
@@ -158,13 +154,6 @@ class PromptedDetector(
         if getattr(self, 'reads_text', False):
             self.detector.language_model.eval()
         return self
-
-    @property
-    def _chunk_size(self) -> int | None:
-        """Classes that a text of evaluation has; None is all of them."""
-        test_cfg = getattr(self.detector, 'test_cfg', None) or {}
-        size = test_cfg.get('chunked_size', -1)
-        return size if size > 0 else None
 
     # ----------------------------------------------------------- evaluation
     def predict(
@@ -220,7 +209,7 @@ class PromptedDetector(
             DetDataSample(metainfo=self._metainfo(s, self.classes))
             for s in samples
         ]
-        if self.reads_text and self._chunk_size is not None:
+        if self.reads_text and chunk_size(self.detector) is not None:
             # MMDet reads the text in chunks for one image at a time.
             for i, view in enumerate(views):
                 self.detector.predict(inputs[i : i + 1], [view], rescale=False)

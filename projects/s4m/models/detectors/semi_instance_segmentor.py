@@ -135,7 +135,8 @@ class SemiInstanceSegmentor(SemiBaseDetector):
             return losses
 
         steps = self.pseudo_label(inputs, samples)
-        count = sum(len(item) for item in steps.teacher) / len(steps.teacher)
+        labels = steps.teacher if steps.refined is None else steps.refined
+        count = sum(len(item) for item in labels) / len(labels)
         losses['num_pseudo'] = steps.teacher_images.new_tensor(count)
         if steps.pasted is not None:
             pasted = sum(item.pasted.sum() for item in steps.pasted)
@@ -178,14 +179,12 @@ class SemiInstanceSegmentor(SemiBaseDetector):
             PseudoLabelSteps: The results of all steps.
 
         Example:
-            >>> data = model.data_preprocessor(batch, training=True)
-            >>> steps = model.pseudo_label(**data)
-            >>> steps.teacher[0].masks, steps.instances[0].masks
-            ... # doctest: +SKIP
+            ``data = model.data_preprocessor(batch, training=True)``, then
+            ``model.pseudo_label(data['inputs'], data['data_samples'])``.
         """
         view = inputs['unsup_teacher']
-        found = self.get_pseudo_instances(view, data_samples['unsup_teacher'])
-        steps = PseudoLabelSteps(view, teacher=found, instances=found)
+        labels = self.get_pseudo_instances(view, data_samples['unsup_teacher'])
+        steps = PseudoLabelSteps(view, teacher=labels, instances=labels)
         _check(steps, view)
         if self.refiner is not None:
             steps.refined = self.refiner(view, steps.instances)

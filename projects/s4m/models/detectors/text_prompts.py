@@ -73,11 +73,24 @@ def check_classes(
         )
 
 
+def chunk_size(detector: nn.Module) -> int | None:
+    """Number of classes in one text of evaluation.
+
+    Args:
+        detector (nn.Module): An MMDet detector that reads a text.
+
+    Returns:
+        int | None: Its ``test_cfg.chunked_size``, None for all classes.
+    """
+    test_cfg = getattr(detector, 'test_cfg', None) or {}
+    size = test_cfg.get('chunked_size', -1)
+    return size if size > 0 else None
+
+
 def check_text_length(
-    encoder: nn.Module,
+    detector: nn.Module,
     classes: Sequence[str],
     classes_per_prompt: int | None = None,
-    chunk_size: int | None = None,
 ) -> None:
     """Refuse a text whose end the text encoder would cut off.
 
@@ -85,16 +98,16 @@ def check_text_length(
     predicted.
 
     Args:
-        encoder (nn.Module): MMDet's language model.
+        detector (nn.Module): An MMDet detector that reads a text.
         classes (Sequence[str]): Names of the classes.
         classes_per_prompt (int, optional): Classes in one text of training.
             Defaults to all.
-        chunk_size (int, optional): Classes in one text of evaluation.
-            Defaults to all.
 
     Raises:
-        ValueError: if the longest text does not fit.
+        ValueError: if the longest text of training or evaluation does not
+            fit.
     """
+    encoder = detector.language_model
     counts = [len(encoder.tokenizer.tokenize(f'{name}. ')) for name in classes]
     limit = encoder.max_tokens - 2  # two tokens begin and end a text
     longest = sorted(counts, reverse=True)[:classes_per_prompt]
@@ -104,7 +117,7 @@ def check_text_length(
             f'{sum(longest)} tokens, the text encoder reads {limit}: set '
             'model.classes_per_prompt to fewer.'
         )
-    size = chunk_size or len(counts)
+    size = chunk_size(detector) or len(counts)
     chunks = [sum(counts[i : i + size]) for i in range(0, len(counts), size)]
     if max(chunks) > limit:
         raise ValueError(

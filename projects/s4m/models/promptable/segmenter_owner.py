@@ -5,17 +5,18 @@ from __future__ import annotations
 
 from mmdet.registry import MODELS
 from mmdet.utils import ConfigType
+from mmengine.model import BaseModule
 
 from s4m.utils.random_states import keep_random_state
 
 from .promptable_segmenter import PromptableSegmenter
 
 
-class SegmenterOwner:
-    """Mixin of a module that prompts a segmenter.
+class SegmenterOwner(BaseModule):
+    """Base of a module that prompts a segmenter.
 
-    List it before MMEngine's class and call :meth:`configure_segmenter` in
-    ``__init__``.
+    Call :meth:`configure_segmenter` in ``__init__``. As a mixin of an MMDet
+    detector, list it before the detector.
 
     A frozen segmenter is kept out of the module tree, hence out of every
     state dict, optimiser, gradient bucket and moving average. It is built
@@ -32,13 +33,16 @@ class SegmenterOwner:
         segmenter_cfg (dict): Config of the segmenter.
 
     Example:
-        >>> class Refiner(SegmenterOwner, BaseModule):
+        >>> class Refiner(SegmenterOwner):
         ...     def __init__(self, segmenter):
         ...         super().__init__()
         ...         self.configure_segmenter(segmenter)
         ...
         ...     def forward(self, rgb):
-        ...         return self.segmenter.encode(rgb)  # doctest: +SKIP
+        ...         return self.segmenter.encode(rgb)
+        >>> cfg = dict(type='SAM2Segmenter', config='nano_sam2')
+        >>> list(Refiner(cfg).parameters())
+        []
     """
 
     segmenter_cfg: ConfigType

@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
 from mmdet.utils import ConfigType, InstanceList
-from mmengine.model import BaseModule
 from torch import Tensor
 
 from s4m.structures import replace_fields
@@ -70,7 +69,7 @@ def _open_uniform(like: Tensor) -> Tensor:
 
 
 @MODELS.register_module()
-class PseudoLabelRefiner(SegmenterOwner, BaseModule):
+class PseudoLabelRefiner(SegmenterOwner):
     """Replaces pseudo-masks by what a segmenter sees there.
 
     `S4M <https://arxiv.org/abs/2504.05301>`_, pseudo-label refinement: K

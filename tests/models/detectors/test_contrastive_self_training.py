@@ -8,13 +8,18 @@ from datetime import timedelta
 import pytest
 import torch
 from conftest import ROOT
+from mmdet.models.detectors import Mask2Former
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
-from s4m.models.detectors import object_grid, valid_grid
+from s4m.models.detectors import (
+    ContrastiveSelfTrainingMixin,
+    object_grid,
+    valid_grid,
+)
 from s4m.models.losses import FeatureGrid, pixel_descriptors
 
 CONTRAST = dict(type='PixelContrastiveLoss', in_channels=192, num_negatives=8)
@@ -391,3 +396,14 @@ def test_strong_view__without_the_padding(build):
     samples['unsup'][1].set_metainfo(dict(img_shape=(40, 50)))
     model(inputs, samples, mode='loss')
     assert seen == [[(64, 64), (64, 64), (64, 64), (40, 50)]]
+
+
+def test_mixin__needs_features_and_predictions():
+    """The two methods that tell where to contrast are not optional."""
+
+    class Half(ContrastiveSelfTrainingMixin, Mask2Former):
+        def encode_features(self, rgb):
+            return rgb
+
+    with pytest.raises(TypeError, match='loss_with_features'):
+        Half()

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 import torch
@@ -14,14 +16,12 @@ from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.structures import InstanceData
 from s4m.models import DistillMask2Former, StructuralDistillMixin
-from s4m.models.data_preprocessors import to_rgb
 from s4m.models.detectors import (
-    distill_mask2former,
-    record_output,
     sample_query_points,
+    structural_distillation,
 )
-from s4m.models.promptable import attach_segmenter
 from s4m.structures import LazyMasks
+from s4m.utils.recording import record_output
 
 
 @pytest.fixture
@@ -58,9 +58,9 @@ def _batch(num_images: int, canvas=(64, 128), valid=(50, 100)):
 def test_loss__equals_float64_loop_on_padded_input(
     model_cfg, nano_segmenter, num_images
 ):
-    model_cfg.num_points = 6
+    model_cfg.points_per_image = 6
     model = MODELS.build(model_cfg)
-    attach_segmenter(model, nano_segmenter)
+    model.set_segmenter(nano_segmenter)
     inputs, data = _batch(num_images)
     seen = {}
     targets = model.distill_targets
@@ -110,17 +110,45 @@ def test_loss__equals_float64_loop_on_padded_input(
     assert not any('cls_embed' in n for n in grads)
 
 
-def test_targets__segmenter_sees_the_pixels(model_cfg):
-    """RGB of 0..255, the mean pixel where the input is padded."""
+@pytest.mark.parametrize(
+    'kind', ['SemiDataPreprocessor', 'DetDataPreprocessor']
+)
+def test_loss__segmenter_sees_the_pixels(model_cfg, nano_segmenter, kind):
+    """RGB of 0..255, the mean pixel as padding; the network the same."""
+    model_cfg.data_preprocessor.type = kind
+    model_cfg.data_preprocessor.bgr_to_rgb = True
     model = MODELS.build(model_cfg)
-    inputs, _ = _batch(1)
-    rgb = to_rgb(model.data_preprocessor, inputs)
-    mean = torch.tensor([123.675, 116.28, 103.53])
-    std = torch.tensor([58.395, 57.12, 57.375])
-    torch.testing.assert_close(rgb[0, :, 60, 120], mean)
-    torch.testing.assert_close(
-        rgb[0, :, 3, 4], inputs[0, :, 3, 4] * std + mean
+    model.set_segmenter(nano_segmenter)
+    _, (sample,) = _batch(1)
+    image = torch.randint(256, (3, 50, 100), dtype=torch.uint8)
+    data = dict(inputs=[image], data_samples=[sample])
+    model.data_preprocessor.pad_size_divisor = 32
+    batch = model.data_preprocessor(data, training=True)
+    seen = {}
+    targets = model.distill_targets
+    model.distill_targets = lambda rgb, samples: (
+        seen.update(rgb=rgb) or targets(rgb, samples)
     )
+    with record_input(model.backbone) as inputs:
+        model.loss(batch['inputs'], batch['data_samples'])
+    mean = torch.tensor([123.675, 116.28, 103.53]).view(3, 1, 1)
+    std = torch.tensor([58.395, 57.12, 57.375]).view(3, 1, 1)
+    pixels = mean.expand(3, 64, 128).clone()
+    pixels[:, :50, :100] = image.flip(0).float()
+    assert torch.equal(inputs[0][0], (pixels - mean) / std)
+    exact = kind == 'SemiDataPreprocessor'
+    assert torch.equal(seen['rgb'][0], pixels) == exact
+    torch.testing.assert_close(seen['rgb'][0], pixels, atol=1e-4, rtol=0)
+
+
+@contextmanager
+def record_input(module):
+    inputs = []
+    handle = module.register_forward_pre_hook(
+        lambda _, args: inputs.append(args[0])
+    )
+    yield inputs
+    handle.remove()
 
 
 @pytest.mark.parametrize('kind', ['polygons', 'lazy', 'bitmaps', 'tensor'])
@@ -141,22 +169,22 @@ def test_targets__union_of_every_kind_of_masks(
     want = torch.zeros(64, 128, dtype=torch.bool)
     want[:50, :100] = torch.from_numpy(lazy.masks).any(0)
     model = MODELS.build(model_cfg)
-    attach_segmenter(model, nano_segmenter)
-    inputs, data = _batch(1)
+    model.set_segmenter(nano_segmenter)
+    _, data = _batch(1)
     data[0].gt_instances = InstanceData(
         labels=torch.tensor([0, 1]), masks=masks
     )
     seen = []
-    sample = distill_mask2former.sample_query_points
+    sample = structural_distillation.sample_query_points
 
     def remember(foreground, *args):
         seen.append(foreground)
         return sample(foreground, *args)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(distill_mask2former, 'sample_query_points', remember)
-        model.num_points = 4
-        model.distill_targets(inputs, data)
+        patch.setattr(structural_distillation, 'sample_query_points', remember)
+        model.points_per_image = 4
+        model.distill_targets(torch.rand(1, 3, 64, 128), data)
     assert torch.equal(seen[0], want[None])
 
 
@@ -194,7 +222,7 @@ class TestQueryPoints:
 def test_checkpoint__is_a_plain_mask2former(model_cfg, shapes_config):
     model = MODELS.build(model_cfg)
     model.init_weights()
-    assert model.segmenter is not None
+    assert model.has_segmenter
     plain = MODELS.build(shapes_config('supervised_shapes_5p').model)
     assert model.state_dict().keys() == plain.state_dict().keys()
 
@@ -220,10 +248,10 @@ def test_mixin__works_with_mask_rcnn(nano_segmenter):
         loss_distill=dict(type='StructuralDistillationLoss'),
         feature_source='neck',
         feature_index=0,
-        num_points=8,
+        points_per_image=8,
     )
     model = MODELS.build(cfg)
-    attach_segmenter(model, nano_segmenter)
+    model.set_segmenter(nano_segmenter)
     inputs, data = _batch(2)
     for sample in data:
         sample.gt_instances.bboxes = torch.tensor([[5.0, 10, 40, 20]])
@@ -246,8 +274,8 @@ _register_mask_rcnn()
 
 
 def test_init__bad_arguments(model_cfg):
-    with pytest.raises(ValueError, match='num_points'):
-        MODELS.build({**model_cfg, 'num_points': 0})
+    with pytest.raises(ValueError, match='points_per_image'):
+        MODELS.build({**model_cfg, 'points_per_image': 0})
     with pytest.raises(ValueError, match='feature_source'):
         MODELS.build({**model_cfg, 'feature_source': 'head'})
     with pytest.raises(ValueError, match='needs a segmenter'):
