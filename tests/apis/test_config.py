@@ -6,9 +6,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import yaml
 from conftest import ROOT
 from mmengine.config import Config
+from mmengine.fileio import load
 from mmengine.hub import get_config as get_scoped_config
 from mmengine.registry import MODELS, init_default_scope
 from s4m.apis.config import (
@@ -117,7 +117,7 @@ def test_load__work_dir_and_split():
 
 def test_metafile__is_made_from_the_configs():
     file = ROOT / 'configs/metafile.yml'
-    data = yaml.safe_load(file.read_text())
+    data = load(str(file))
     assert data == make_metafile(), 'run tools/misc/model_index.py'
     assert all((ROOT / m['Config']).is_file() for m in data['Models'])
     by_name = {m['Name']: m for m in data['Models']}

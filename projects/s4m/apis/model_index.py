@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
+from mmengine.fileio import dump, load
 
 from s4m.utils.whole_files import write_whole
 
@@ -47,7 +47,7 @@ def make_metafile() -> dict[str, Any]:
         prints (``configs/published_ap.yml``); no weights are published.
     """
     configs = resource_dir() / 'configs'
-    published = yaml.safe_load((configs / 'published_ap.yml').read_text())
+    published = load(str(configs / 'published_ap.yml'))
     models = []
     for name in list_configs():
         path = find_config(name).relative_to(configs)
@@ -82,7 +82,7 @@ def write_metafile() -> Path:
     with write_whole(target) as partial:
         partial.write_text(
             '# Made by tools/misc/model_index.py.\n'
-            + yaml.safe_dump(make_metafile(), sort_keys=False)
+            + dump(make_metafile(), file_format='yml', sort_keys=False)
         )
     return target
 
