@@ -30,14 +30,7 @@ CLASSES = (
     'bicycle',
 )
 ROOT = Path(__file__).resolve().parents[1]
-for folder in (
-    '',
-    'dataset_converters',
-    'model_converters',
-    'misc',
-    'benchmark',
-    'analysis',
-):
+for folder in ('', 'benchmark', 'analysis'):
     sys.path.append(str(ROOT / 'tools' / folder))
 
 import s4m  # noqa: E402, F401
@@ -102,23 +95,20 @@ def _environment():
 @pytest.fixture(scope='session')
 def shapes_root(tmp_path_factory) -> Path:
     """Shapes with 12 + 4 small images, converted and split (4 labelled)."""
-    from cityscapes import convert_split
-    from coco_splits import Splitter, draw
-    from make_shapes import make_shapes
-    from s4m.utils.whole_files import write_json
+    from s4m.datasets.coco_io import read_coco, write_coco
+    from s4m.datasets.converters.cityscapes import annotation_file, convert
+    from s4m.datasets.converters.coco_splits import Splitter, draw
+    from s4m.datasets.shapes import make_shapes
 
     root = tmp_path_factory.mktemp('data') / 'shapes'
-    make_shapes(root, 12, 4, (64, 128), seed=0, workers=1)
-    folder = root / 'annotations'
-    for name in ('train', 'val'):
-        data = convert_split(root, name, workers=1)
-        write_json(folder / f'instancesonly_filtered_gtFine_{name}.json', data)
-        if name == 'train':
-            splitter = Splitter(data)
-            chosen = draw([i['id'] for i in data['images']], 35, 0)
-            semi = folder / 'semi'
-            write_json(semi / 'seed0@5.json', splitter.labeled(chosen))
-            write_json(semi / 'seed0@5-unlabeled.json', splitter.unlabeled())
+    make_shapes(root, train=12, val=4, size=(64, 128), workers=1)
+    convert(root, workers=1)
+    data = read_coco(annotation_file(root, 'train'))
+    splitter = Splitter(data)
+    chosen = draw([i['id'] for i in data['images']], 35, 0)
+    semi = root / 'annotations/semi'
+    write_coco(semi / 'seed0@5.json', **splitter.labeled(chosen))
+    write_coco(semi / 'seed0@5-unlabeled.json', **splitter.unlabeled())
     return root
 
 

@@ -26,21 +26,27 @@ class Row(NamedTuple):
 
 
 SUPERVISED = ('supervised/*',)
-TEACHER = ('s4m_teacher_*', 'shapes/s4m_teacher_*', 'mixing/s4m_teacher_*')
+TEACHER = ('s4m_teacher_*', 's4m/s4m_teacher_*', 'mixing/s4m_teacher_*')
+#: Guided Distillation's Table 4 and Figure 6.
+_STRATEGY = 'guided_distillation/guided_distillation_'
+STRATEGIES = tuple(
+    f'{_STRATEGY}{name}_'
+    for name in (
+        *('no_burn_in', 'fixed_teacher', 'standard'),
+        *('same_views', 'cutout'),
+    )
+)
+#: S4M's rows on Shapes that refine, and all of them that learn from a teacher.
+_S4M_REFINED = ('s4m/s4m_shapes_*', 's4m/s4m_pr_*', 's4m/s4m_in_mask_*')
+_S4M_SHAPES = (*_S4M_REFINED, 's4m/s4m_arp_*', 's4m/s4m_sd_*')
 MIXING = ('mixing/*mask_rcnn*', 'mixing/*rtmdet*', 'mixing/*maskformer*')
 MIXING_STUDENT = ('mixing/guided_distillation_*', 'mixing/s4m_mask_rcnn_*')
 #: Teacher, student and unlabelled images.
 STUDENT = (
     'guided_distillation/*',
-    'strategies/*',
     's4m_cityscapes_*',
     's4m_coco_*',
-    'shapes/guided_distillation_*',
-    'shapes/s4m_shapes_*',
-    'ablation/arp_*',
-    'ablation/pr_*',
-    'ablation/s4m_*',
-    'ablation/sd_*',
+    *_S4M_SHAPES,
     *MIXING_STUDENT,
     'custom/guided_distillation_*',
     'custom/s4m_*',
@@ -49,14 +55,12 @@ STUDENT = (
 REFINED = (
     's4m_cityscapes_*',
     's4m_coco_*',
-    'shapes/s4m_shapes_*',
-    'ablation/pr_*',
-    'ablation/s4m_*',
+    *_S4M_REFINED,
     'mixing/s4m_mask_rcnn_*',
     'custom/s4m_*',
 )
 PASTED = ('s4m_cityscapes_*', 's4m_coco_*', *REFINED[-2:])
-CUTOUT = ('strategies/cutout_*',)
+CUTOUT = (f'{_STRATEGY}cutout_*',)
 
 _CITYSCAPES_SCALES = [
     [4096, short]
@@ -90,34 +94,40 @@ _R50 = (
     'supervised/supervised_coco_*',
     'guided_distillation/guided_distillation_cityscapes_*',
     'guided_distillation/guided_distillation_coco_*',
-    'strategies/*_cityscapes_*',
+    *(f'{s}cityscapes_*' for s in STRATEGIES),
     's4m_*',
     'custom/*',
 )
 
+#: SSKD on Shapes: terms of the objective and other negatives.
+SSKD_TERMS = tuple(
+    f'sskd/sskd_{name}_shapes_*'
+    for name in (
+        *('semi', 'sup_semi', 'sup_pxl'),
+        *('uniform', 'mask', 'class'),
+    )
+)
 #: Rows of Shapes with a Mask2Former.
 _NANO = (
-    'shapes/*',
-    'strategies/*shapes_*',
-    *('ablation/arp_*', 'ablation/pr_*', 'ablation/s4m_*', 'ablation/sd_*'),
-    'ablation/sskd_*',
+    'supervised/*shapes_*',
+    'guided_distillation/*shapes_*',
+    's4m/*shapes_*',
+    *SSKD_TERMS,
     *(f'sskd/sskd_{k}_shapes_*' for k in ('student_supervised', 'distill')),
     'sskd/sskd_refine_shapes_*',
 )
 SHAPES_STUDENT = (
-    'shapes/guided_distillation_*',
-    'shapes/s4m_shapes_*',
-    'strategies/*shapes_*',
-    *('ablation/arp_*', 'ablation/pr_*', 'ablation/s4m_*', 'ablation/sd_*'),
+    'guided_distillation/*shapes_*',
+    *_S4M_SHAPES,
 )
 
 SSKD_STUDENT = (
     *('sskd/sskd_student_*', 'sskd/sskd_distill_*', 'sskd/sskd_refine_*'),
-    'ablation/sskd_*',
+    *SSKD_TERMS,
 )
 SSKD_PSEUDO = (
     *('sskd/sskd_teacher_selftrain_*', 'sskd/sskd_distill_*'),
-    'ablation/sskd_*',
+    *SSKD_TERMS,
 )
 SSKD_CONTRAST = ('sskd/sskd_teacher_adapt_*', *SSKD_PSEUDO)
 
@@ -194,7 +204,7 @@ TABLE = [
     ),
     # ---------------------------------------------------------- Mask2Former
     Row(
-        (*SUPERVISED, 's4m_*', *STUDENT[:2], 'custom/*'),
+        (*SUPERVISED, 's4m_*', *STUDENT[:1], 'custom/*'),
         'Mask2Former: losses, matching, queries',
         _MASK2FORMER,
     ),
@@ -371,7 +381,6 @@ TABLE = [
             (
                 f'guided_distillation/*cityscapes_{p}p',
                 f's4m_cityscapes_{p}p',
-                *(['strategies/*cityscapes_5p'] if p == 5 else []),
                 *(m for m in MIXING_STUDENT if p == 10),
             ),
             'GD and S4M code: all of train',
@@ -467,10 +476,7 @@ TABLE = [
     ),
     *(
         Row(
-            (
-                f'guided_distillation/*{data}_{p}p',
-                *(['strategies/*cityscapes_5p'] if burn_in == 15000 else []),
-            ),
+            (f'guided_distillation/*{data}_{p}p',),
             'GD Table 2',
             dict(burn_in=burn_in),
         )
@@ -494,7 +500,7 @@ TABLE = [
     Row(('s4m_cityscapes_*',), 'S4M code', dict(burn_in=15000)),
     Row(('s4m_coco_*',), 'S4M code', dict(burn_in=25000)),
     Row(
-        ('guided_distillation/*cityscapes_*', 'strategies/*cityscapes_*'),
+        ('guided_distillation/*cityscapes_*',),
         'GD code: the student augments what the teacher sees',
         dict(student_view='the distorted crop'),
     ),
@@ -509,23 +515,23 @@ TABLE = [
         dict(student_view='the crop'),
     ),
     Row(
-        ('strategies/no_burn_in_*',),
+        (f'{_STRATEGY}no_burn_in_*',),
         'GD Table 4',
         dict(burn_in=0, starts_from_teacher=False),
     ),
     Row(
-        ('strategies/standard_*',),
+        (f'{_STRATEGY}standard_*',),
         'GD Table 4: Polite Teacher',
         dict(strategy='standard', starts_from_teacher=False),
     ),
     Row(
-        ('strategies/fixed_teacher_*',),
+        (f'{_STRATEGY}fixed_teacher_*',),
         'GD Table 4: Noisy Boundaries',
         dict(strategy='fixed'),
     ),
     Row(CUTOUT, 'GD Figure 6', dict(strong_cutout=True)),
     Row(
-        ('strategies/same_views_*',),
+        (f'{_STRATEGY}same_views_*',),
         'GD Figure 6: no strong augmentation',
         {
             f'strong_{k}': None
@@ -539,12 +545,10 @@ TABLE = [
     # ------------------------------------------------------------------ S4M
     Row(
         REFINED,
-        'S4M section 3.3 (three points); code (softmax of the logits, no '
-        'gates)',
+        'S4M section 3.3 (three points); code (softmax of the logits)',
         dict(
             refine_points=3,
             refine_sampling='softmax',
-            refine_gates=[0, 0],
             segmenter='sam2_hiera_large',
         ),
     ),
@@ -679,12 +683,12 @@ TABLE = [
         ),
     ),
     Row(
-        tuple(p for p in SSKD_STUDENT if 'ablation' not in p),
+        SSKD_STUDENT[:3],
         'SSKD: 5e-5, 0.1 on Cityscapes',
         dict(lr=5e-5, weight_decay=0.1),
     ),
     Row(
-        tuple(f'{p}ade20k_*' for p in SSKD_STUDENT if 'ablation' not in p),
+        tuple(f'{p}ade20k_*' for p in SSKD_STUDENT[:3]),
         'SSKD: 1e-4, 0.05, 160k iterations on ADE20K',
         dict(lr=1e-4, weight_decay=0.05, iterations=160000, decay_ends=160000),
     ),
@@ -702,13 +706,11 @@ TABLE = [
     Row(
         SSKD_CONTRAST,
         'SSKD: lambda 0.1, 200 negatives, fusion; code: T from 0.3 to 0.07, '
-        'width 128; assumed: weak negatives, temperature of P_m',
+        'width 128; assumed: temperature of P_m',
         dict(
             contrast_loss_weight=0.1,
             contrast_num_negatives=200,
             contrast_sampling='fusion',
-            contrast_negative_scope='all',
-            contrast_negative_view='weak',
             contrast_temperature=[0.3, 0.07],
             contrast_mask_temperature=0.5,
             contrast_hidden_channels=128,
@@ -716,7 +718,7 @@ TABLE = [
         ),
     ),
     Row(
-        ('sskd/sskd_distill_*', 'ablation/sskd_*'),
+        ('sskd/sskd_distill_*', *SSKD_TERMS),
         'SSKD: all pixels of the coarsest level; assumed: lambda_semi',
         dict(
             semi_weight=1,
@@ -928,19 +930,23 @@ TABLE = [
             strong_gray_prob=0,
         ),
     ),
-    Row(('strategies/no_burn_in_shapes_*',), 'GD Table 4', dict(burn_in=0)),
     Row(
-        ('strategies/same_views_shapes_*',),
+        (f'{_STRATEGY}no_burn_in_shapes_*',),
+        'GD Table 4',
+        dict(burn_in=0),
+    ),
+    Row(
+        (f'{_STRATEGY}same_views_shapes_*',),
         'GD Figure 6',
         dict(strong_hue=None, strong_gray_prob=None),
     ),
     Row(
-        ('shapes/s4m_*', 'ablation/pr_*', 'ablation/s4m_*'),
+        ('s4m/s4m_teacher_*', *_S4M_REFINED),
         'here: the nano SAM 2',
         dict(segmenter='nano_sam2'),
     ),
     Row(
-        ('shapes/s4m_shapes_*', 'ablation/*arp_*', 'ablation/s4m_*'),
+        ('s4m/s4m_shapes_*', 's4m/*arp_*', 's4m/s4m_in_mask_*'),
         'here: 3000 of 512 x 1024 pixels, at 128 x 256',
         dict(
             paste_mode='static',
@@ -950,12 +956,12 @@ TABLE = [
         ),
     ),
     Row(
-        ('shapes/s4m_teacher_*',),
+        ('s4m/s4m_teacher_*',),
         'here: 256 tokens, not 4096',
         dict(sd_points=32),
     ),
     Row(
-        ('ablation/s4m_in_mask_*',),
+        ('s4m/s4m_in_mask_*',),
         'S4M section 3.3',
         dict(refine_sampling='in_mask'),
     ),
@@ -1012,7 +1018,7 @@ TABLE = [
         ),
     ),
     Row(
-        ('sskd/sskd_distill_shapes_*', 'ablation/sskd_*'),
+        ('sskd/sskd_distill_shapes_*', *SSKD_TERMS),
         'here: stride 16, 64 negatives, T 0.2 throughout',
         dict(
             feature_level=2,
@@ -1069,23 +1075,23 @@ TABLE = [
         ),
     ),
     Row(
-        ('ablation/sskd_semi_*', 'ablation/sskd_sup_semi_*'),
+        ('sskd/sskd_semi_*', 'sskd/sskd_sup_semi_*'),
         'SSKD, terms of the objective',
         {
             f'contrast_{k}': None
             for k in (
                 *('loss_weight', 'num_negatives', 'sampling', 'temperature'),
-                *('negative_scope', 'negative_view', 'mask_temperature'),
+                'mask_temperature',
                 *('hidden_channels', 'out_channels', 'in_channels'),
                 *('anchors_per_image', 'schedule_iters'),
             )
         },
     ),
-    Row(('ablation/sskd_semi_*',), 'SSKD, terms', dict(sup_weight=0)),
-    Row(('ablation/sskd_sup_pxl_*',), 'SSKD, terms', dict(semi_weight=0)),
+    Row(('sskd/sskd_semi_*',), 'SSKD, terms', dict(sup_weight=0)),
+    Row(('sskd/sskd_sup_pxl_*',), 'SSKD, terms', dict(semi_weight=0)),
     *(
         Row(
-            (f'ablation/sskd_{sampling}_*',),
+            (f'sskd/sskd_{sampling}_*',),
             'SSKD Table 4',
             dict(contrast_sampling=sampling),
         )

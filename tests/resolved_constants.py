@@ -32,18 +32,17 @@ def with_defaults(registry: Registry, node: dict) -> dict:
     return values
 
 
-def constants(cfg: Config, num_gpus: int) -> dict[str, Any]:
+def constants(cfg: Config) -> dict[str, Any]:
     """Every constant that a paper or its code states, from one config.
 
     Args:
-        cfg (Config): A resolved config.
-        num_gpus (int): GPUs that the documentation names for it. Totals are
-            computed: ``labeled_batch`` is this number times what a process
+        cfg (Config): A resolved config. Totals are computed:
+            ``labeled_batch`` is its ``expected_gpus`` times what a process
             loads.
     """
     found: dict[str, Any] = {}
     found.update(_schedule(cfg))
-    found.update(_data(cfg, num_gpus))
+    found.update(_data(cfg))
     model = cfg.model
     pixels = model.get('data_preprocessor', {})
     if 'mean' not in pixels:
@@ -101,7 +100,8 @@ def _schedule(cfg: Config) -> Iterator[tuple[str, Any]]:
 
 
 # -------------------------------------------------------------------- data
-def _data(cfg: Config, num_gpus: int) -> Iterator[tuple[str, Any]]:
+def _data(cfg: Config) -> Iterator[tuple[str, Any]]:
+    num_gpus = cfg.expected_gpus
     loader = cfg.train_dataloader
     data = loader.dataset
     labeled, unlabeled = data, None
@@ -191,9 +191,7 @@ def _semi(cfg: Config) -> Iterator[tuple[str, Any]]:
     model = cfg.model
     if model.type != 'SemiInstanceSegmentor':
         return
-    hooks = [*cfg.get('custom_hooks', []), *cfg.default_hooks.values()]
-    (hook,) = (h for h in hooks if h['type'] == 'BurnInMeanTeacherHook')
-    teacher = with_defaults(HOOKS, hook)
+    teacher = with_defaults(HOOKS, cfg.default_hooks.mean_teacher)
     yield 'strategy', teacher['strategy']
     yield 'burn_in', teacher['burn_in']
     yield 'ema_decay', round(1 - teacher['momentum'], 6)
@@ -214,12 +212,8 @@ def _semi(cfg: Config) -> Iterator[tuple[str, Any]]:
         )
     if model.get('refiner'):
         refiner = with_defaults(MODELS, model.refiner)
-        yield 'refine_points', refiner['num_points']
+        yield 'refine_points', refiner['points_per_mask']
         yield 'refine_sampling', refiner['point_sampling']
-        yield (
-            'refine_gates',
-            [refiner['min_iou'], refiner['min_predicted_iou']],
-        )
         yield 'segmenter', refiner['segmenter']['config']
     if model.get('copy_paste'):
         paste = with_defaults(MODELS, model.copy_paste)
@@ -233,7 +227,7 @@ def _distillation(model) -> Iterator[tuple[str, Any]]:
         return
     loss = with_defaults(MODELS, model.loss_distill)
     values = with_defaults(MODELS, model)
-    yield 'sd_points', values['num_points']
+    yield 'sd_points', values['points_per_image']
     yield 'sd_beta', loss['beta']
     yield 'sd_weight', loss['loss_weight']
     yield 'sd_features', values['feature_source']
@@ -271,8 +265,6 @@ def _contrast(model) -> Iterator[tuple[str, Any]]:
             'out_channels',
             'sampling',
             'num_negatives',
-            'negative_scope',
-            'negative_view',
             'temperature',
             'schedule_iters',
             'mask_temperature',

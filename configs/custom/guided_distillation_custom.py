@@ -51,7 +51,7 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 val_evaluator = dict(
     _delete_=True,
-    type='CocoMetric',
+    type='CocoInstanceMetric',
     ann_file=data_root + val_ann,
     metric='segm',
 )

@@ -1,21 +1,15 @@
 # S4M on your COCO-format data: guided_distillation_custom.py and SAM 2.
-_base_ = './guided_distillation_custom.py'
+_base_ = [
+    './guided_distillation_custom.py',
+    '../_base_/methods/s4m.py',
+    '../_base_/segmenters/sam2.1_hiera_large.py',
+]
 
 model = dict(
-    refiner=dict(
-        type='PseudoLabelRefiner',
-        segmenter=dict(
-            type='SAM2Segmenter',
-            config='sam2.1_hiera_large',
-            checkpoint='checkpoints/sam2.1_hiera_large.pt',
-        ),
-    ),
-    copy_paste=dict(type='RefinedCopyPaste', mode='static', min_area=3000),
+    refiner=dict(_base_.refiner, segmenter=_base_.segmenter),
+    copy_paste=_base_.copy_paste,
 )
-custom_hooks = [
-    dict(type='BurnInMeanTeacherHook', burn_in=25000, momentum=0.0004),
-    dict(type='PseudoLabelRefineHook', draw_interval=500),
-]
+default_hooks = dict(refine_log=_base_.refine_log)
 # Copy-paste starts from the images' own colours.
 train_dataloader = dict(
     dataset=dict(unlabeled=dict(pipeline=_base_.clean_student_pipeline))

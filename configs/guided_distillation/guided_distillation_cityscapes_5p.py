@@ -1,5 +1,4 @@
 _base_ = ['../_base_/methods/guided_distillation_cityscapes.py', '../_base_/splits/cityscapes_5p.py']
 model = dict(teacher_checkpoint='work_dirs/supervised_cityscapes_5p')
 train_dataloader = _base_.semi_split
-mean_teacher = dict(_base_.mean_teacher, burn_in=15000)
-custom_hooks = [mean_teacher]
+default_hooks = dict(mean_teacher=dict(burn_in=15000))

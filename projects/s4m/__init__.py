@@ -23,6 +23,17 @@ if _missing:
         'requirements/mminstall.txt (README, "Installation").'
     )
 
-from . import datasets, engine, evaluation, models  # noqa: E402
+from .utils.compatibility import import_mmdet_quietly  # noqa: E402
 
-__all__ = ['__version__', 'datasets', 'engine', 'evaluation', 'models']
+import_mmdet_quietly()
+
+from . import apis, datasets, engine, evaluation, models  # noqa: E402
+
+__all__ = [
+    '__version__',
+    'apis',
+    'datasets',
+    'engine',
+    'evaluation',
+    'models',
+]

@@ -4,14 +4,12 @@
 from __future__ import annotations
 
 import json
-import random
 
 import numpy as np
 import pytest
 import torch
 from mmdet.registry import DATASETS
 from s4m.datasets import DrawIndex
-from s4m.datasets.semi_dataset import seeded
 
 
 @pytest.fixture
@@ -36,24 +34,6 @@ def test_getitem__depends_on_the_draw_alone(dataset_cfg):
     )
     assert torch.equal(a, b)
     assert not torch.equal(a, c)
-
-
-def test_seeded__leaves_the_devices_alone(monkeypatch):
-    """The model draws from a device's generator, in the same process."""
-
-    def seed_devices(seed):
-        raise AssertionError('a device was seeded')
-
-    for name in ('manual_seed', 'manual_seed_all'):
-        monkeypatch.setattr(torch.cuda, name, seed_devices)
-    draws = []
-    before = torch.get_rng_state()
-    for seed in ((0, 0, 5), (0, 0, 5), (0, 1, 5)):
-        with seeded(seed):
-            draws.append((torch.rand(1), np.random.rand(), random.random()))
-        assert torch.equal(torch.get_rng_state(), before)
-    assert draws[0] == draws[1]
-    assert all(a != b for a, b in zip(draws[1], draws[2], strict=True))
 
 
 def test_unlabelled_views__same_pixels_other_colours(dataset_cfg):

@@ -13,6 +13,7 @@ import torch
 from mmdet.datasets.samplers import AspectRatioBatchSampler
 from mmengine.dataset import InfiniteSampler
 from mmengine.optim import build_optim_wrapper
+from mmengine.structures import InstanceData
 from s4m.datasets import SemiSampler
 from s4m.engine import (
     BurnInMeanTeacherHook,
@@ -22,10 +23,6 @@ from s4m.engine import (
 )
 from s4m.engine.hooks import random_state_hook
 from s4m.engine.hooks.burn_in_mean_teacher_hook import _paired_tensors
-from s4m.engine.hooks.random_state_hook import (
-    get_random_state,
-    set_random_state,
-)
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -70,16 +67,117 @@ def test_mean_teacher__bad_value(options, message):
         BurnInMeanTeacherHook(**options)
 
 
+class TestTeacherCheckpoint:
+    """Loaded where a training starts and the strategy uses it, once."""
+
+    def _runner(self, **changes) -> SimpleNamespace:
+        model = nn.Module()
+        model.teacher, model.student = nn.Linear(3, 2), nn.Linear(3, 2)
+        model.teacher_checkpoint = changes.pop('teacher_checkpoint', None)
+        model.semi_train_cfg = dict(sup_weight=1.0, unsup_weight=0.5)
+        model.unsup_weight = None
+        options = dict(
+            iter=0,
+            _load_from=None,
+            _resume=False,
+            optim_wrapper=SimpleNamespace(),
+        )
+        return SimpleNamespace(model=model, **(options | changes))
+
+    @pytest.fixture
+    def file(self, tmp_path) -> str:
+        path = tmp_path / 'teacher.pth'
+        state = {'weight': torch.full((2, 3), 7.0), 'bias': torch.zeros(2)}
+        torch.save({'state_dict': state}, path)
+        return str(path)
+
+    @pytest.mark.parametrize(
+        ('options', 'iteration', 'loaded'),
+        [
+            (dict(burn_in=5), 0, True),
+            (dict(burn_in=5, strategy='fixed'), 0, True),
+            (dict(burn_in=0), 0, False),
+            (dict(burn_in=5, strategy='standard'), 0, False),
+            (dict(burn_in=5), 3, False),  # resumed
+        ],
+    )
+    def test_before_train(self, file, options, iteration, loaded):
+        runner = self._runner(teacher_checkpoint=file, iter=iteration)
+        BurnInMeanTeacherHook(**options).before_train(runner)
+        assert bool((runner.model.teacher.weight == 7).all()) == loaded
+        # Nobody else's argument is changed.
+        assert runner.model.teacher_checkpoint == file
+
+    def test_before_train__errors(self, tmp_path):
+        hook = BurnInMeanTeacherHook(burn_in=5)
+        with pytest.raises(ValueError, match=r'model\.teacher_checkpoint'):
+            hook.before_train(self._runner())
+        runner = self._runner(teacher_checkpoint=str(tmp_path / 'none'))
+        with pytest.raises(FileNotFoundError, match='Train the teacher'):
+            hook.before_train(runner)
+        torch.save({'weight': torch.zeros(4, 3)}, tmp_path / 'x.pth')
+        runner = self._runner(teacher_checkpoint=str(tmp_path / 'x.pth'))
+        with pytest.raises(ValueError, match='does not fit'):
+            hook.before_train(runner)
+        hook.before_train(self._runner(_load_from='both.pth'))
+
+    @pytest.mark.parametrize(
+        ('strategy', 'weights'),
+        [
+            ('guided', [0.5, 0.5, 0.5]),
+            ('fixed', [0.5, 0.5, 0.5]),
+            ('standard', [0.0, 0.0, 0.5]),
+        ],
+    )
+    def test_unsup_weight__of_each_iteration(self, file, strategy, weights):
+        hook = BurnInMeanTeacherHook(burn_in=2, strategy=strategy)
+        runner = self._runner(teacher_checkpoint=file)
+        hook.before_train(runner)
+        seen = []
+        for runner.iter in range(3):
+            hook.before_train_iter(runner, 0)
+            seen.append(runner.model.unsup_weight)
+        assert seen == weights
+
+
+def test_refine_hook__watches_and_leaves():
+    """Means over all pseudo-labels of the batch, from the refiner's output."""
+
+    class Refiner(nn.Module):
+        def forward(self, rgb, instances):
+            return [
+                InstanceData(refine_iou=iou, refined=refined)
+                for iou, refined in instances
+            ]
+
+    model, logged = nn.Module(), {}
+    model.refiner = Refiner()
+    hub = SimpleNamespace(update_scalar=logged.__setitem__)
+    runner = SimpleNamespace(model=model, iter=0, message_hub=hub)
+    hook = PseudoLabelRefineHook()
+    hook.before_train(runner)
+    hook.after_train_iter(runner, 0)
+    assert not logged  # no unlabelled image in this iteration
+    model.refiner(
+        torch.zeros(2, 3, 4, 4),
+        [
+            (torch.tensor([1.0, 0.5]), torch.tensor([True, False])),
+            (torch.tensor([0.0]), torch.tensor([False])),
+        ],
+    )
+    hook.after_train_iter(runner, 0)
+    assert logged['train/refine_iou'] == pytest.approx(0.5)
+    assert logged['train/refine_kept'] == pytest.approx(1 / 3)
+    hook.after_train(runner)
+    assert not model.refiner._forward_hooks
+    model.refiner = None
+    with pytest.raises(ValueError, match='has no refiner'):
+        hook.before_train(runner)
+
+
 def test_refine_hook__bad_value():
     with pytest.raises(ValueError, match='draw_interval'):
         PseudoLabelRefineHook(draw_interval=-1)
-
-
-def test_random_state__round_trip_without_pickled_code(tmp_path):
-    torch.save(get_random_state(), tmp_path / 's.pt')
-    want = random.random(), np.random.rand(), torch.rand(1)
-    set_random_state(torch.load(tmp_path / 's.pt', weights_only=True))
-    assert (random.random(), np.random.rand(), torch.rand(1)) == want
 
 
 def _draws_of(rank: int, seed: int, monkeypatch) -> tuple:

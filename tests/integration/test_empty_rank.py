@@ -25,8 +25,7 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 from nano import DETECTORS, FIND_UNUSED, nano
 from s4m.engine import CPUDistributedDataParallel
-from s4m.models.detectors.semi_instance_segmentor import detector_targets
-from s4m.models.promptable import attach_segmenter
+from s4m.structures.pseudo_instances import detector_targets
 from torch import nn
 
 SIZE = (64, 96)
@@ -78,7 +77,7 @@ def _build(name: str, setting: str) -> nn.Module:
                 checkpoint='nano_sam2',
             ),
             loss_distill=dict(type='StructuralDistillationLoss'),
-            num_points=8,
+            points_per_image=8,
         )
     elif setting in ('student', 's4m'):
         preprocessor = dict(cfg.data_preprocessor)
@@ -91,13 +90,13 @@ def _build(name: str, setting: str) -> nn.Module:
             strong_augment=dict(type='StrongAugment'),
         )
         if setting == 's4m':
-            cfg.refiner = dict(type='PseudoLabelRefiner', segmenter=dict())
+            cfg.refiner = dict(type='PseudoLabelRefiner', segmenter=SEGMENTER)
             cfg.copy_paste = dict(type='RefinedCopyPaste', min_area=0)
     torch.manual_seed(0)
     model = MODELS.build(cfg)
     model.init_weights()
-    if setting == 's4m':
-        attach_segmenter(model.refiner, MODELS.build(SEGMENTER))
+    if hasattr(model, 'unsup_weight'):
+        model.unsup_weight = 2.0
     return model.train()
 
 
@@ -154,9 +153,6 @@ def _without_gradient(model: nn.Module, num: int) -> list[str]:
 def _train(name: str, setting: str, rank: int) -> dict:
     """Two steps; the second process has no object."""
     model = _build(name, setting)
-    for hook in ('BurnInMeanTeacherHook', 'PseudoLabelRefineHook'):
-        if hasattr(model, 'hook_ready'):
-            model.hook_ready(hook)
     unused = _without_gradient(model, 0)
     before = _weights(model)
     wrapped = CPUDistributedDataParallel(

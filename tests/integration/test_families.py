@@ -16,7 +16,7 @@ from mmengine.runner import Runner
 from nano import nano
 from PIL import Image
 from pycocotools import mask as mask_utils
-from train import run_training
+from s4m.apis.training import run_training
 
 
 def _train(cfg: Config, iters: int, resume: bool = False) -> Runner:
@@ -42,7 +42,7 @@ def _semi(shapes_config) -> Config:
     cfg = shapes_config('guided_distillation_shapes_5p')
     cfg.model.teacher_checkpoint = None
     cfg.model.pseudo_labeler.cls_thr = 0.0
-    cfg.custom_hooks[0].burn_in = 0
+    cfg.default_hooks.mean_teacher.burn_in = 0
     cfg.train_dataloader.update(batch_size=4)
     cfg.train_dataloader.sampler.update(num_labeled=2, num_unlabeled=2)
     cfg.train_cfg.val_begin = 1000
@@ -132,9 +132,8 @@ def sskd(shapes_config, shapes_root):
             cfg.train_dataloader.batch_size = 4
             cfg.train_dataloader.sampler.update(num_labeled=2, num_unlabeled=2)
         cfg.train_cfg.val_begin = 1000
-        for hook in cfg.get('custom_hooks', []):
-            if hook.type == 'ContrastiveDiagnosticsHook':
-                hook.interval = 1
+        if 'contrast_log' in cfg.default_hooks:
+            cfg.default_hooks.contrast_log.interval = 1
         return cfg
 
     return make
@@ -311,11 +310,11 @@ def test_coco(coco_root, tmp_path, name):
     detector.test_cfg = nano_cfg.test_cfg
     if 'segmenter' in detector:
         detector.segmenter.update(config='nano_sam2', checkpoint='nano_sam2')
-        detector.num_points = 8
+        detector.points_per_image = 8
     if 'detector' in cfg.model:
         cfg.model.teacher_checkpoint = None
         cfg.model.pseudo_labeler.update(cls_thr=0.0, size_thr=0.0)
-        cfg.custom_hooks[0].burn_in = 0
+        cfg.default_hooks.mean_teacher.burn_in = 0
         cfg.train_dataloader.batch_size = 4
         cfg.train_dataloader.sampler.update(num_labeled=2, num_unlabeled=2)
     if cfg.model.get('refiner'):
@@ -352,7 +351,7 @@ def test_activation_checkpointing__same_losses(shapes_config):
     for cfg in (plain, saving):
         # The second pass moves the statistics of batch normalisation again (as
         # in MMDet), and with them the averaged teacher's labels.
-        cfg.custom_hooks[0].update(burn_in=0, momentum=1e-6)
+        cfg.default_hooks.mean_teacher.update(burn_in=0, momentum=1e-6)
     a, b = _losses(plain), _losses(saving)
     assert b == pytest.approx(a, rel=1e-5)
 
@@ -363,7 +362,7 @@ def test_accumulation__same_losses_until_the_first_step(shapes_config):
     for cfg in (plain, saving):
         cfg.model.strong_augment = None
         # Statistics of batch normalisation move in every iteration.
-        cfg.custom_hooks[0].update(burn_in=0, momentum=1e-6)
+        cfg.default_hooks.mean_teacher.update(burn_in=0, momentum=1e-6)
     saving.optim_wrapper.accumulative_counts = 2
     a, b = _losses(plain, 3), _losses(saving, 3)
     # MMEngine divides the loss, not the logged one.

@@ -39,7 +39,7 @@ def _semi_config(make, name='guided_distillation_shapes_5p', **kwargs):
     """A small semi-supervised config without teacher file, burn-in 2."""
     cfg = make(name, **kwargs)
     cfg.model.teacher_checkpoint = None
-    cfg.custom_hooks[0].update(burn_in=2, momentum=0.25)
+    cfg.default_hooks.mean_teacher.update(burn_in=2, momentum=0.25)
     # A random teacher is never sure; keep some of its queries.
     cfg.model.pseudo_labeler.update(cls_thr=0.12)
     return cfg
@@ -106,7 +106,7 @@ def test_guided__frozen_then_copied_then_averaged(shapes_config, teacher_file):
 
 def test_standard__no_unlabelled_images_during_burn_in(shapes_config):
     cfg = _semi_config(shapes_config, iters=4)
-    cfg.custom_hooks[0].strategy = 'standard'
+    cfg.default_hooks.mean_teacher.strategy = 'standard'
     spy = Spy()
     _run(cfg, spy)
     unsup = [any('unsup' in k for k in out) for out in spy.outputs]
@@ -117,7 +117,7 @@ def test_standard__no_unlabelled_images_during_burn_in(shapes_config):
 def test_fixed__teacher_never_changes(shapes_config, teacher_file):
     cfg = _semi_config(shapes_config, iters=4)
     cfg.model.teacher_checkpoint = teacher_file
-    cfg.custom_hooks[0].strategy = 'fixed'
+    cfg.default_hooks.mean_teacher.strategy = 'fixed'
     spy = Spy()
     _run(cfg, spy)
     loaded = torch.load(teacher_file)['state_dict']
@@ -126,7 +126,7 @@ def test_fixed__teacher_never_changes(shapes_config, teacher_file):
 
 def test_no_burn_in__needs_no_teacher(shapes_config):
     cfg = _semi_config(shapes_config, iters=2)
-    cfg.custom_hooks[0].burn_in = 0
+    cfg.default_hooks.mean_teacher.burn_in = 0
     cfg.model.teacher_checkpoint = 'work_dirs/never_read'
     spy = Spy()
     _run(cfg, spy)
@@ -135,7 +135,7 @@ def test_no_burn_in__needs_no_teacher(shapes_config):
 
 def test_accumulation__averages_after_optimizer_steps(shapes_config):
     cfg = _semi_config(shapes_config, iters=6)
-    cfg.custom_hooks[0].update(burn_in=0)
+    cfg.default_hooks.mean_teacher.update(burn_in=0)
     cfg.optim_wrapper.accumulative_counts = 2
     spy = Spy()
     _run(cfg, spy)
@@ -222,7 +222,7 @@ def test_resume__without_a_seed_draws_the_same_images(
     def config(folder: str, seed: int | None):
         if name.startswith('guided'):
             cfg = _semi_config(shapes_config, name)
-            cfg.custom_hooks[0].burn_in = 0
+            cfg.default_hooks.mean_teacher.burn_in = 0
         else:
             cfg = shapes_config(name)
         cfg.randomness = dict(seed=seed)
@@ -345,7 +345,7 @@ def test_s4m__trains_logs_and_saves_no_segmenter(shapes_config, teacher_file):
 
     cfg = _semi_config(shapes_config, 's4m_shapes_5p', iters=3)
     cfg.model.teacher_checkpoint = teacher_file
-    cfg.custom_hooks[1].draw_interval = 2
+    cfg.default_hooks.refine_log.draw_interval = 2
     spy = Spy()
     SAM2Segmenter.__init__ = counted
     try:
@@ -353,7 +353,8 @@ def test_s4m__trains_logs_and_saves_no_segmenter(shapes_config, teacher_file):
     finally:
         SAM2Segmenter.__init__ = build
     assert len(made) == 1
-    assert runner.model.refiner.segmenter is None
+    assert not list(runner.model.refiner.parameters())
+    assert not runner.model.refiner._forward_hooks
     checkpoint = torch.load(f'{cfg.work_dir}/iter_3.pth', weights_only=False)
     keys = checkpoint['state_dict'].keys()
     assert all(k.startswith(('teacher.', 'student.')) for k in keys)
@@ -390,14 +391,25 @@ def test_training_step__edge_cases(shapes_config, teacher_file):
     assert torch.isfinite(torch.stack(list(out.values()))).all()
 
 
+def test_refine_log__only_watches(shapes_config, teacher_file):
+    """A run without the log has the same losses."""
+    outputs = []
+    for watched in (True, False):
+        cfg = _semi_config(shapes_config, 's4m_shapes_5p', iters=2)
+        cfg.model.teacher_checkpoint = teacher_file
+        if not watched:
+            del cfg.default_hooks.refine_log
+        spy = Spy()
+        _run(cfg, spy)
+        outputs.append(spy.outputs)
+    for a, b in zip(*outputs, strict=True):
+        assert a.keys() == b.keys()
+        assert all(torch.equal(a[k], b[k]) for k in a)
+
+
 def test_missing_hook__first_step_names_it(shapes_config, teacher_file):
-    cfg = _semi_config(shapes_config, 's4m_shapes_5p', iters=1)
-    cfg.model.teacher_checkpoint = teacher_file
-    cfg.custom_hooks = [cfg.custom_hooks[0]]
-    with pytest.raises(RuntimeError, match='PseudoLabelRefineHook'):
-        _run(cfg)
     cfg = _semi_config(shapes_config, iters=1)
-    cfg.custom_hooks = []
+    del cfg.default_hooks.mean_teacher
     with pytest.raises(RuntimeError, match='BurnInMeanTeacherHook'):
         _run(cfg)
 
@@ -415,8 +427,8 @@ def test_missing_teacher__names_the_command(shapes_config, monkeypatch):
 
 def test_hook_without_refiner(shapes_config):
     cfg = _semi_config(shapes_config, iters=1)
-    cfg.custom_hooks[0].burn_in = 0
-    cfg.custom_hooks.append(dict(type='PseudoLabelRefineHook'))
+    cfg.default_hooks.mean_teacher.burn_in = 0
+    cfg.default_hooks.refine_log = dict(type='PseudoLabelRefineHook')
     with pytest.raises(ValueError, match='has no refiner'):
         _run(cfg)
 
@@ -479,7 +491,7 @@ def test_two_processes__equal_weights_on_both_ranks(
     cfg = _semi_config(shapes_config, 's4m_shapes_5p', iters=3)
     cfg.model.teacher_checkpoint = teacher_file
     cfg.custom_imports.imports.append('rank_spy')
-    cfg.custom_hooks.append(dict(type='RankSpy', folder=str(tmp_path)))
+    cfg.custom_hooks = [dict(type='RankSpy', folder=str(tmp_path))]
     path = tmp_path / 'dist.py'
     cfg.dump(str(path))
     (tmp_path / 'rank_spy.py').write_text(

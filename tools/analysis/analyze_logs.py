@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MMDetection's own analyze_logs.py, found where it is installed.
+"""MMDetection's own analyze_logs.py, from where it is installed.
 
     python tools/analysis/analyze_logs.py plot_curve \
         work_dirs/s4m_shapes_5p/*/vis_data/scalars.json \
@@ -20,7 +20,7 @@ if __name__ == '__main__':
     tools = Path(mmdet.__file__).parent / '.mim/tools'
     if not tools.is_dir():  # a clone instead of a wheel
         tools = Path(mmdet.__file__).parents[1] / 'tools'
-    # Its default style is one of seaborn's.
+    # The script's default style belongs to seaborn.
     if 'plot_curve' in sys.argv and '--style' not in sys.argv:
         if find_spec('seaborn') is None:
             sys.argv += ['--style', 'default']

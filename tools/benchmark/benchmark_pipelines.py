@@ -17,7 +17,6 @@ generated.
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import tempfile
@@ -26,19 +25,17 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import s4m  # noqa: F401
 import torch
 from mmdet.registry import DATASETS
-from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 from pycocotools import mask as mask_utils
+from s4m.apis.cli import make_parser, one_line_errors
+from s4m.apis.config import get_config
 from torch.utils.data import DataLoader
 
-ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = dict(
-    cityscapes='configs/supervised/supervised_cityscapes_100p.py',
-    coco='configs/supervised/supervised_coco_100p.py',
+    cityscapes='supervised_cityscapes_100p', coco='supervised_coco_100p'
 )
 WIDTH, HEIGHT = 2048, 1024
 
@@ -140,7 +137,7 @@ def compare(
     name: str, root: Path, frames: int, objects: int, num: int, repeats: int
 ) -> dict[str, float]:
     """Images a second of each variant, the median of several turns."""
-    cfg = Config.fromfile(ROOT / CONFIGS[name]).train_dataloader.dataset
+    cfg = get_config(CONFIGS[name]).train_dataloader.dataset
     init_default_scope('mmdet')
     classes = DATASETS.get(cfg.type).METAINFO['classes']
     make_frames(root, frames, objects, name == 'coco', list(classes))
@@ -169,12 +166,10 @@ def compare(
     return {k: num / statistics.median(v) for k, v in taken.items()}
 
 
+@one_line_errors
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser(__doc__)
     parser.add_argument('--frames', type=int, default=8)
     parser.add_argument('--objects', type=int, default=20)
     parser.add_argument('--num', type=int, default=40, help='samples a turn')

@@ -1,8 +1,8 @@
 # ADE20K's 100 instance classes, labelled images only; the leaf config names
 # the split. Made by tools/dataset_converters/ade20k.py.
-data_root = 'data/ADEChallengeData2016/'
+_base_ = './parts.py'
 
-load = [dict(type='LoadCheckedImage'), dict(type='LoadLazyAnnotations')]
+data_root = 'data/ADEChallengeData2016/'
 resize_crop = dict(
     type='RandomChoiceResize',
     # 0.5 to 2.0 times 630 in steps of 0.1; the model pads to 630 x 630.
@@ -18,34 +18,23 @@ resize_crop = dict(
     # Assumed: as on Cityscapes, an object cut away stays a target.
     keep_empty=True,
 )
-steps = [
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='SSDColorDistortion'),
-    dict(type='PackDetInputs'),
-]
-train_pipeline = [*load, resize_crop, *steps]
+geometry = [resize_crop, _base_.flip]
+steps = [*_base_.load, *geometry, _base_.colors]
+train_pipeline = [*steps, _base_.pack]
 # For detectors with boxes: such an object is dropped.
 visible_crop = dict(resize_crop, keep_empty=False)
-visible_pipeline = [*load, visible_crop, *steps]
+visible_steps = [*_base_.load, visible_crop, _base_.flip, _base_.colors]
+visible_pipeline = [*visible_steps, _base_.pack]
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    _base_.test_load,
     dict(
         type='Resize', scale=(2520, 630), keep_ratio=True, backend='pillow'
     ),
-    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-    dict(
-        type='PackDetInputs',
-        meta_keys=(
-            'img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor',
-        ),
-    ),
+    *_base_.test_pack,
 ]
 
 train_dataloader = dict(
     batch_size=2,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='InfiniteSampler'),
     dataset=dict(
         type='ADE20KInstanceDataset',
         data_root=data_root,
@@ -56,11 +45,6 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = dict(
-    batch_size=1,
-    num_workers=2,
-    persistent_workers=True,
-    drop_last=False,
-    sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type='ADE20KInstanceDataset',
         data_root=data_root,
@@ -73,7 +57,7 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 
 val_evaluator = dict(
-    type='CocoMetric',
+    type='CocoInstanceMetric',
     ann_file=data_root + 'ade20k_instance_val.json',
     metric='segm',
 )

@@ -3,19 +3,7 @@
 # size in evaluation (model.test_cfg.detector_scale is what its detector sees).
 _base_ = './ade20k_instance.py'
 
-pipeline = [
-    *_base_.visible_pipeline[:-1],
-    dict(
-        type='MultiBranch',
-        branch_field=['sup'],
-        sup=[dict(type='PackDetInputs')],
-    ),
-]
+pipeline = [*_base_.visible_steps, _base_.labeled_branch]
 train_dataloader = dict(batch_size=2, dataset=dict(pipeline=pipeline))
-test_pipeline = [
-    _base_.test_pipeline[0],
-    dict(type='Resize', scale_factor=1.0, keep_ratio=True),
-    *_base_.test_pipeline[2:],
-]
-val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=_base_.own_size_pipeline))
 test_dataloader = val_dataloader

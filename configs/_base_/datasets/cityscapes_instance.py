@@ -1,7 +1,7 @@
 # Cityscapes, labelled images only; the leaf config names the split.
-data_root = 'data/cityscapes/'
+_base_ = './parts.py'
 
-load = [dict(type='LoadCheckedImage'), dict(type='LoadLazyAnnotations')]
+data_root = 'data/cityscapes/'
 resize_crop = dict(
     type='RandomChoiceResize',
     # Mask2Former's scales: 0.5 to 2.0 times 1024 in steps of 0.1.
@@ -17,32 +17,22 @@ resize_crop = dict(
     # As released: an object that the crop cut away stays a target.
     keep_empty=True,
 )
-flip = dict(type='RandomFlip', prob=0.5)
-colors = dict(type='SSDColorDistortion')
-pack = dict(type='PackDetInputs')
-train_pipeline = [*load, resize_crop, flip, colors, pack]
+geometry = [resize_crop, _base_.flip]
+steps = [*_base_.load, *geometry, _base_.colors]
+train_pipeline = [*steps, _base_.pack]
 # For detectors with boxes and for other data: such an object is dropped.
 visible_crop = dict(resize_crop, keep_empty=False)
-visible_pipeline = [*load, visible_crop, flip, colors, pack]
+visible_steps = [*_base_.load, visible_crop, _base_.flip, _base_.colors]
+visible_pipeline = [*visible_steps, _base_.pack]
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    _base_.test_load,
     dict(
         type='Resize', scale=(2048, 1024), keep_ratio=True, backend='pillow'
     ),
-    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-    dict(
-        type='PackDetInputs',
-        meta_keys=(
-            'img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor',
-        ),
-    ),
+    *_base_.test_pack,
 ]
 
 train_dataloader = dict(
-    batch_size=4,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='InfiniteSampler'),
     dataset=dict(
         type='CityscapesDataset',
         data_root=data_root,
@@ -53,11 +43,6 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = dict(
-    batch_size=1,
-    num_workers=2,
-    persistent_workers=True,
-    drop_last=False,
-    sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type='CityscapesDataset',
         data_root=data_root,
@@ -76,7 +61,7 @@ val_evaluator = [
         seg_prefix=data_root + 'gtFine/val',
     ),
     dict(
-        type='CocoMetric',
+        type='CocoInstanceMetric',
         ann_file=data_root
         + 'annotations/instancesonly_filtered_gtFine_val.json',
         metric='segm',

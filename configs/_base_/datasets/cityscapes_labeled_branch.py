@@ -2,12 +2,5 @@
 # batch; the leaf config names the split.
 _base_ = './cityscapes_instance.py'
 
-pipeline = [
-    *_base_.visible_pipeline[:-1],
-    dict(
-        type='MultiBranch',
-        branch_field=['sup'],
-        sup=[dict(type='PackDetInputs')],
-    ),
-]
+pipeline = [*_base_.visible_steps, _base_.labeled_branch]
 train_dataloader = dict(batch_size=2, dataset=dict(pipeline=pipeline))

@@ -2,45 +2,28 @@
 # per GPU; the leaf config names the split and the file of the pseudo-labels.
 _base_ = './cityscapes_instance.py'
 
-branches = ['sup', 'unsup']
-steps = _base_.train_pipeline[:-1]
-labeled_dataset = _base_.train_dataloader.dataset
-labeled_dataset.pipeline = [
-    *steps,
-    dict(
-        type='MultiBranch',
-        branch_field=branches,
-        sup=[dict(type='PackDetInputs')],
-    ),
-]
 image_root = _base_.data_root + 'leftImg8bit/train/'
+labeled_dataset = dict(
+    _base_.train_dataloader.dataset,
+    pipeline=[*_base_.steps, _base_.pseudo_labeled],
+)
 pseudo_dataset = dict(
-    type=labeled_dataset.type,
+    type=labeled_dataset['type'],
     ann_file='work_dirs/TEACHER/pseudo_labels.json',
     data_prefix=dict(img=image_root),
     filter_cfg=dict(filter_empty_gt=False),
-    pipeline=[
-        *steps,
-        dict(
-            type='MultiBranch',
-            branch_field=branches,
-            unsup=[dict(type='PackDetInputs')],
-        ),
-    ],
+    pipeline=[*_base_.steps, _base_.pseudo_unlabeled],
+)
+# For a detector with boxes.
+visible_pipelines = dict(
+    labeled=dict(pipeline=[*_base_.visible_steps, _base_.pseudo_labeled]),
+    unlabeled=dict(pipeline=[*_base_.visible_steps, _base_.pseudo_unlabeled]),
 )
 train_dataloader = dict(
+    _base_.pseudo_dataloader,
     _delete_=True,
-    batch_size=2,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='SemiSampler'),
     dataset=dict(
         type='SemiDataset', labeled=labeled_dataset, unlabeled=pseudo_dataset
     ),
 )
-# How tools/run_experiment.sh makes that file: the teacher's boxes with a score
-# above 0.3, at most 100 an image, pixels to the mask with the best score.
-pseudo_labels = dict(
-    image_root=image_root,
-    options=['--score-thr', '0.3', '--max-per-image', '100', '--non-overlapping'],
-)
+pseudo_labels = dict(image_root=image_root, options=_base_.pseudo_options)

@@ -2,10 +2,4 @@
 # cut away is dropped.
 _base_ = './cityscapes_pseudo.py'
 
-steps = _base_.visible_pipeline[:-1]
-train_dataloader = dict(
-    dataset=dict(
-        labeled=dict(pipeline=[*steps, _base_.labeled_dataset.pipeline[-1]]),
-        unlabeled=dict(pipeline=[*steps, _base_.pseudo_dataset.pipeline[-1]]),
-    )
-)
+train_dataloader = dict(dataset=_base_.visible_pipelines)

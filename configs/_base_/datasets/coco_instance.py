@@ -1,8 +1,10 @@
 # COCO, labelled images only; the leaf config names the split.
+_base_ = './parts.py'
+
 data_root = 'data/coco/'
 
 geometry = [
-    dict(type='RandomFlip', prob=0.5),
+    _base_.flip,
     # Large-scale jitter: 0.1 to 2.0 times 1024; the model pads.
     dict(
         type='RandomResize',
@@ -12,31 +14,17 @@ geometry = [
         crop_size=(1024, 1024),
     ),
 ]
-train_pipeline = [
-    dict(type='LoadCheckedImage'),
-    dict(type='LoadLazyAnnotations'),
-    *geometry,
-    dict(type='PackDetInputs'),
-]
+steps = [*_base_.load, *geometry]
+train_pipeline = [*steps, _base_.pack]
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    _base_.test_load,
     dict(
         type='Resize', scale=(1333, 800), keep_ratio=True, backend='pillow'
     ),
-    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-    dict(
-        type='PackDetInputs',
-        meta_keys=(
-            'img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor',
-        ),
-    ),
+    *_base_.test_pack,
 ]
 
 train_dataloader = dict(
-    batch_size=4,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='InfiniteSampler'),
     dataset=dict(
         type='CocoDataset',
         data_root=data_root,
@@ -47,11 +35,6 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = dict(
-    batch_size=1,
-    num_workers=2,
-    persistent_workers=True,
-    drop_last=False,
-    sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type='CocoDataset',
         data_root=data_root,
@@ -64,7 +47,7 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 
 val_evaluator = dict(
-    type='CocoMetric',
+    type='CocoInstanceMetric',
     ann_file=data_root + 'annotations/instances_val2017.json',
     metric='segm',
 )

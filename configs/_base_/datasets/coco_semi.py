@@ -3,46 +3,26 @@
 # until the student's is augmented on the device.
 _base_ = './coco_instance.py'
 
-branches = ['sup', 'unsup_teacher', 'unsup_student']
-labeled_pipeline = [
-    *_base_.train_pipeline[:-1],
-    dict(
-        type='MultiBranch',
-        branch_field=branches,
-        sup=[dict(type='PackDetInputs')],
-    ),
-]
+labeled_dataset = dict(
+    _base_.train_dataloader.dataset,
+    pipeline=[*_base_.steps, _base_.semi_labeled],
+)
 unlabeled_pipeline = [
     dict(type='LoadCheckedImage'),
     # Masks, though none, for the padding to a fixed size.
     dict(type='LoadEmptyAnnotations', with_mask=True),
     *_base_.geometry,
-    dict(
-        type='MultiBranch',
-        branch_field=branches,
-        unsup_teacher=[dict(type='PackDetInputs')],
-        unsup_student=[dict(type='PackDetInputs')],
-    ),
+    _base_.semi_unlabeled,
 ]
-
-labeled_dataset = _base_.train_dataloader.dataset
-labeled_dataset.pipeline = labeled_pipeline
 train_dataloader = dict(
+    _base_.semi_dataloader,
     _delete_=True,
-    batch_size=8,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(
-        type='SemiSampler', num_labeled=4, num_unlabeled=4, repeat_thr=10.0
-    ),
     dataset=dict(
         type='SemiDataset',
         labeled=labeled_dataset,
         unlabeled=dict(
-            type='CocoDataset',
-            data_root=_base_.data_root,
+            labeled_dataset,
             ann_file='semi_anns/instances_train2017.1@10-unlabeled.json',
-            data_prefix=dict(img='train2017/'),
             filter_cfg=dict(filter_empty_gt=False),
             pipeline=unlabeled_pipeline,
         ),

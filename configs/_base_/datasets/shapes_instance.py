@@ -11,21 +11,16 @@ resize_crop = dict(
 )
 # A hue is a class here: it may not be distorted much.
 colors = dict(type='SSDColorDistortion', hue_delta=3)
-steps = [_base_.flip, colors, _base_.pack]
-train_pipeline = [*_base_.load, resize_crop, *steps]
+geometry = [resize_crop, _base_.flip]
+steps = [*_base_.load, *geometry, colors]
+train_pipeline = [*steps, _base_.pack]
 visible_crop = dict(resize_crop, keep_empty=False)
-visible_pipeline = [*_base_.load, visible_crop, *steps]
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    # Changes nothing, but says so: box detectors want a scale factor.
-    dict(type='Resize', scale_factor=1.0, keep_ratio=True),
-    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-    dict(type='PackDetInputs', meta_keys=_base_.test_pipeline[-1].meta_keys),
-]
+visible_steps = [*_base_.load, visible_crop, _base_.flip, colors]
+visible_pipeline = [*visible_steps, _base_.pack]
+test_pipeline = _base_.own_size_pipeline
 
 # In the main process: the images are small and the demo's cores few.
 train_dataloader = dict(
-    batch_size=4,
     num_workers=0,
     persistent_workers=False,
     dataset=dict(
@@ -47,7 +42,7 @@ val_evaluator = [
         type='CityscapesInstanceMetric', seg_prefix=data_root + 'gtFine/val'
     ),
     dict(
-        type='CocoMetric',
+        type='CocoInstanceMetric',
         ann_file=data_root
         + 'annotations/instancesonly_filtered_gtFine_val.json',
         metric='segm',

@@ -1,24 +1,15 @@
-# S4M, stage 2: pseudo-labels refined by SAM 2 and pasted between images.
-# Run it on 4 GPUs: 16 + 16 images.
-_base_ = './guided_distillation_cityscapes.py'
+# S4M, stage 2, 16 + 16 images.
+_base_ = [
+    './guided_distillation_cityscapes.py',
+    './s4m.py',
+    '../segmenters/sam2_hiera_large.py',
+]
 
 model = dict(
-    refiner=dict(
-        type='PseudoLabelRefiner',
-        num_points=3,
-        point_sampling='softmax',
-        segmenter=dict(
-            type='SAM2Segmenter',
-            config='sam2_hiera_large',
-            checkpoint='checkpoints/sam2_hiera_large.pt',
-        ),
-    ),
-    copy_paste=dict(type='RefinedCopyPaste', mode='static', min_area=3000),
+    refiner=dict(_base_.refiner, segmenter=_base_.segmenter),
+    copy_paste=_base_.copy_paste,
 )
-custom_hooks = [
-    _base_.mean_teacher,
-    dict(type='PseudoLabelRefineHook', draw_interval=500),
-]
+default_hooks = dict(refine_log=_base_.refine_log)
 train_dataloader = dict(
     dataset=dict(unlabeled=dict(pipeline=_base_.clean_student_pipeline))
 )

@@ -1,25 +1,17 @@
-# S4M, stage 2: pseudo-labels refined by SAM 2 and pasted between images.
-# Run it on 4 GPUs: 12 + 12 images.
-_base_ = './guided_distillation_coco.py'
+# S4M, stage 2, 12 + 12 images.
+_base_ = [
+    './guided_distillation_coco.py',
+    './s4m.py',
+    '../segmenters/sam2_hiera_large.py',
+]
 
 model = dict(
-    refiner=dict(
-        type='PseudoLabelRefiner',
-        num_points=3,
-        point_sampling='softmax',
-        segmenter=dict(
-            type='SAM2Segmenter',
-            config='sam2_hiera_large',
-            checkpoint='checkpoints/sam2_hiera_large.pt',
-        ),
-    ),
-    copy_paste=dict(type='RefinedCopyPaste', mode='dynamic', min_area=3000),
+    refiner=dict(_base_.refiner, segmenter=_base_.segmenter),
+    copy_paste=dict(_base_.copy_paste, mode='dynamic'),
 )
-mean_teacher = dict(burn_in=25000)
-custom_hooks = [
-    dict(_base_.mean_teacher, burn_in=25000),
-    dict(type='PseudoLabelRefineHook', draw_interval=500),
-]
+default_hooks = dict(
+    mean_teacher=dict(burn_in=25000), refine_log=_base_.refine_log
+)
 train_dataloader = dict(
     batch_size=6,
     sampler=dict(num_labeled=3, num_unlabeled=3),

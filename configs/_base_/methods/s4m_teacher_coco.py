@@ -1,16 +1,6 @@
-# S4M, stage 1: labelled images and structural distillation from SAM 2.
-# Run it on 4 GPUs: 16 images.
-_base_ = './supervised_coco.py'
+# S4M, stage 1, 16 images.
+_base_ = ['./supervised_coco.py', './s4m_teacher.py']
 
 model = dict(
-    type='DistillMask2Former',
-    segmenter=dict(
-        type='SAM2Segmenter',
-        config='sam2_hiera_large',
-        checkpoint='checkpoints/sam2_hiera_large.pt',
-    ),
-    loss_distill=dict(
-        type='StructuralDistillationLoss', beta=1.0, loss_weight=1.0
-    ),
-    num_points=128,
+    _base_.distill, data_preprocessor=dict(type='SemiDataPreprocessor')
 )

@@ -12,8 +12,6 @@ distill = dict(
         out_channels=128,
         sampling='fusion',
         num_negatives=200,
-        negative_scope='all',
-        negative_view='weak',  # assumed
         temperature=(0.3, 0.07),
         schedule_iters=90000,
         mask_temperature=0.5,  # assumed
@@ -21,4 +19,4 @@ distill = dict(
     ),
     strong_augment=dict(type='StrongAugment'),
 )
-custom_hooks = [dict(type='ContrastiveDiagnosticsHook', interval=50)]
+contrast_log = dict(type='ContrastiveDiagnosticsHook', interval=50)

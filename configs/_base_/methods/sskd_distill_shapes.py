@@ -17,5 +17,7 @@ model = dict(
     # A hue is a class here: the papers' hue and grayscale would erase it.
     strong_augment=dict(type='StrongAugment', hue=0.02, gray_prob=0.0),
 )
-custom_hooks = [dict(type='ContrastiveDiagnosticsHook', interval=20)]
+default_hooks = dict(
+    contrast_log=dict(type='ContrastiveDiagnosticsHook', interval=20)
+)
 auto_scale_lr = dict(base_batch_size=8)

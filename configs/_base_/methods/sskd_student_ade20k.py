@@ -1,4 +1,4 @@
-# SSKD's student for ADE20K, labelled images only. Run it on 4 GPUs: 8 images.
+# SSKD's student for ADE20K, labelled images only, 8.
 _base_ = [
     '../models/mask2former_dinov2_s_dpt.py',
     '../schedules/cityscapes_90k.py',

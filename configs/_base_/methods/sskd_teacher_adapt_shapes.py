@@ -1,19 +1,14 @@
 # Stages 1a and 1b on Shapes: + L_pxl; the nano SAM 2's neck and mask decoder
 # train at a twentieth of the detector's rate.
-_base_ = './sskd_teacher_shapes.py'
+_base_ = [
+    './sskd_teacher_shapes.py',
+    './sskd_adapt.py',
+    '../datasets/cityscapes_classes.py',
+]
 
 model = dict(
-    classes=(
-        'person', 'rider', 'car', 'truck', 'bus', 'train', 'motorcycle',
-        'bicycle',
-    ),
-    segmenter=dict(
-        frozen=False, trainable=['image_encoder.neck', 'sam_mask_decoder']
-    ),
-    loss_mask=dict(type='CrossEntropyLoss', use_sigmoid=True, loss_weight=5.0),
-    loss_dice=dict(
-        type='DiceLoss', activate=True, naive_dice=True, eps=1.0, loss_weight=5.0
-    ),
+    _base_.adapt,
+    classes=_base_.classes,
     loss_contrast=dict(
         type='PixelContrastiveLoss',
         in_channels=64,
@@ -26,6 +21,8 @@ model = dict(
 optim_wrapper = dict(
     paramwise_cfg=dict(custom_keys={'segmenter': dict(lr_mult=0.05)})
 )
-custom_hooks = [dict(type='ContrastiveDiagnosticsHook', interval=20)]
+default_hooks = dict(
+    contrast_log=dict(type='ContrastiveDiagnosticsHook', interval=20)
+)
 # SAM 2's decoder has heads that one mask a box does not use.
 find_unused_parameters = True

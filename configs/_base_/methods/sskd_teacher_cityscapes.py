@@ -1,9 +1,4 @@
 # SSKD's teacher for Cityscapes.
-_base_ = './sskd_teacher.py'
+_base_ = ['./sskd_teacher.py', '../datasets/cityscapes_classes.py']
 
-model = dict(
-    classes=(
-        'person', 'rider', 'car', 'truck', 'bus', 'train', 'motorcycle',
-        'bicycle',
-    )
-)
+model = dict(classes=_base_.classes)

@@ -1,17 +1,19 @@
 # SSKD's teacher on Shapes: a nano detector from scratch gives boxes, the nano
 # SAM 2 their masks. As it is, the detector trains alone.
-_base_ = ['../models/rtmdet_nano.py', '../schedules/shapes_800.py']
+_base_ = [
+    '../models/rtmdet_nano.py',
+    '../schedules/shapes_800.py',
+    '../segmenters/nano_sam2.py',
+]
 
-preprocessor = dict(_base_.model.data_preprocessor)
-preprocessor.update(type='SemiDataPreprocessor')
 model = dict(
     _delete_=True,
     type='PromptedDetector',
     detector=_base_.model,
-    segmenter=dict(
-        type='SAM2Segmenter', config='nano_sam2', checkpoint='nano_sam2'
+    segmenter=_base_.segmenter,
+    data_preprocessor=dict(
+        _base_.model.data_preprocessor, type='SemiDataPreprocessor'
     ),
-    data_preprocessor=preprocessor,
     # Images have at most 9 objects, and each box costs a mask decoder pass.
     test_cfg=dict(score_thr=0.05, max_per_image=30),
 )

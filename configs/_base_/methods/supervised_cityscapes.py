@@ -1,5 +1,5 @@
-# Labelled images only: the papers' baseline and Guided Distillation's teacher.
-# Run it on 4 GPUs: 16 images.
+# Labelled images only, 16: the papers' baseline and Guided Distillation's
+# teacher.
 _base_ = [
     '../models/mask2former_r50.py',
     '../datasets/cityscapes_instance.py',

@@ -1,4 +1,4 @@
-# Labelled images only. Run it on 4 GPUs: 16 images.
+# Labelled images only, 16.
 _base_ = [
     '../models/mask2former_r50_coco.py',
     '../datasets/coco_instance.py',

@@ -31,5 +31,7 @@ test_cfg = dict(type='TestLoop')
 default_hooks = dict(
     checkpoint=dict(interval=5000, save_best='cityscapes/mAP')
 )
-# Total batch of the papers' models; methods with another one name it.
+# Total batch of the papers' models, and the GPUs on which the batch size of the
+# configs makes it; methods with another one name it.
 auto_scale_lr = dict(enable=False, base_batch_size=16)
+expected_gpus = 4

@@ -12,5 +12,5 @@ train_cfg = dict(max_iters=800, val_interval=800)
 default_hooks = dict(
     logger=dict(interval=20), checkpoint=dict(interval=800, save_best=None)
 )
-# One process.
 auto_scale_lr = dict(base_batch_size=4)
+expected_gpus = 1

@@ -1,4 +1,7 @@
-# All of Cityscapes' labels; the 20k images of train_extra are unlabelled.
+# All of Cityscapes' labels; the 20k images of train_extra are unlabelled
+# (tools/dataset_converters/images_to_coco.py data/cityscapes/leftImg8bit/train_extra
+# --categories data/cityscapes/annotations/instancesonly_filtered_gtFine_train.json
+# --out data/cityscapes/annotations/train_extra-unlabeled.json).
 train_ann = 'annotations/instancesonly_filtered_gtFine_train.json'
 labeled_split = dict(dataset=dict(ann_file=train_ann))
 semi_split = dict(

@@ -1,16 +1,117 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Masks as COCO annotations."""
+"""Files in COCO's format, and masks as their annotations."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+import os
+from collections.abc import Iterable, Sequence
 
 import numpy as np
+from mmengine.fileio import exists, get_text
+from mmengine.structures import InstanceData
 from pycocotools import mask as mask_utils
 
+from s4m.utils.whole_files import write_json
 
+
+# --------------------------------------------------------------------- files
+def read_coco(
+    path: str | os.PathLike, needs: Sequence[str] = ('images', 'categories')
+) -> dict:
+    """Read a file in COCO's format.
+
+    Args:
+        path: A file, or an address that MMEngine can read.
+        needs (Sequence[str]): Lists that the file must have. Defaults to
+            ``images`` and ``categories``.
+
+    Returns:
+        dict: These lists, and what else the file holds.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is not JSON, or lacks one of the lists; the message
+            names the file.
+    """
+    path = str(path)
+    if not exists(path):
+        raise FileNotFoundError(f'Annotation file {path} does not exist.')
+    try:
+        data = json.loads(get_text(path))
+    except ValueError as e:
+        raise ValueError(f'{path} is not a JSON file: {e}.') from e
+    if not isinstance(data, dict):
+        raise ValueError(
+            f"{path} is not a file in COCO's format: it holds a "
+            f'{type(data).__name__}, not an object.'
+        )
+    for key in needs:
+        if not isinstance(data.get(key), list):
+            raise ValueError(
+                f"{path} is not a file in COCO's format: it has no list "
+                f'{key!r}.'
+            )
+    return data
+
+
+def write_coco(
+    path: str | os.PathLike,
+    *,
+    images: list[dict],
+    annotations: list[dict],
+    categories: list[dict],
+    **others,
+) -> None:
+    """Write a file in COCO's format, whole or not at all.
+
+    Annotations keep their ids, unless one of them has none or the id 0: then
+    all are numbered from 1, since pycocotools counts a match with the id 0 as
+    a miss.
+
+    Args:
+        path: The file; its folder is made.
+        images (list[dict]): Entries with ids.
+        annotations (list[dict]): Entries with the ids of their images.
+        categories (list[dict]): Entries with ids and names.
+        **others: Further entries of the file, for instance ``info``; they
+            stand first in it.
+    """
+    if not all(a.get('id') for a in annotations):
+        annotations = [
+            dict(a, id=number) for number, a in enumerate(annotations, 1)
+        ]
+    data = dict(images=images, annotations=annotations, categories=categories)
+    write_json(path, others | data)
+
+
+def collect(
+    results: Iterable[tuple[dict, list[dict]]],
+) -> tuple[list[dict], list[dict]]:
+    """Number images and their annotations in order.
+
+    Args:
+        results (Iterable): Pairs of an image and its annotations, without
+            ids.
+
+    Returns:
+        tuple: images with ids from 0, and annotations with ids from 1 and
+        the ids of their images.
+    """
+    images: list[dict] = []
+    annotations: list[dict] = []
+    for image, entries in results:
+        image = dict(image, id=len(images))
+        images.append(image)
+        for entry in entries:
+            number = len(annotations) + 1
+            annotations.append(dict(entry, id=number, image_id=image['id']))
+    return images, annotations
+
+
+# --------------------------------------------------------------------- masks
 def encode_masks(masks: np.ndarray) -> list[dict]:
-    """RLE of (n, H, W) masks, as JSON stores it."""
+    """Encode (n, H, W) masks as run lengths, as JSON stores them."""
     stacked = np.asarray(masks, np.uint8).transpose(1, 2, 0)
     rles = mask_utils.encode(np.asfortranarray(stacked))
     return [dict(r, counts=r['counts'].decode()) for r in rles]
@@ -19,7 +120,18 @@ def encode_masks(masks: np.ndarray) -> list[dict]:
 def annotation(
     image_id: int | None, category_id: int, rle: dict, **fields
 ) -> dict:
-    """A COCO annotation without an id; ``fields`` are added or replaced."""
+    """Make a COCO annotation without an id.
+
+    Args:
+        image_id (int, optional): Id of the image.
+        category_id (int): Id of the category.
+        rle (dict): Mask, see :func:`encode_masks`.
+        **fields: Entries that are added or replaced.
+
+    Returns:
+        dict: The annotation with the mask's box (x, y, width, height) and
+        area in pixels.
+    """
     entry = dict(
         image_id=image_id,
         category_id=category_id,
@@ -31,33 +143,17 @@ def annotation(
     return entry | fields
 
 
-def number(
-    results: Iterable[tuple[dict, list[dict]]],
-) -> tuple[list[dict], list[dict]]:
-    """Give images and their annotations ids, in order.
-
-    Args:
-        results (Iterable): An image and its annotations, without ids.
-    """
-    images, annotations = [], []
-    for image, found in results:
-        image['id'] = len(images)
-        images.append(image)
-        for item in found:
-            item.update(id=len(annotations), image_id=image['id'])
-            annotations.append(item)
-    return images, annotations
-
-
 def instance_annotations(
-    pred, image_id: int, category_ids: list[int]
+    pred: InstanceData, image_id: int, category_ids: list[int]
 ) -> list[dict]:
-    """Annotations of one prediction, best first; empty masks are left out.
+    """Make the annotations of one prediction, the best score first.
+
+    Empty masks are left out.
 
     Args:
         pred (InstanceData): ``masks`` (n, H, W), ``labels`` and ``scores``.
-        image_id (int): Of the image.
-        category_ids (list[int]): The category of each label.
+        image_id (int): Id of the image.
+        category_ids (list[int]): Id of the category of each label.
     """
     pred = pred.cpu().numpy()
     order = np.argsort(-pred.scores, kind='stable')

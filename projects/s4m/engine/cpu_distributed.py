@@ -6,16 +6,23 @@ from __future__ import annotations
 import torch
 import torch.distributed as dist
 from mmengine.config import Config
-from mmengine.model import MMDistributedDataParallel
+from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
 from mmengine.registry import MODEL_WRAPPERS
+from torch import nn
 
 
 @MODEL_WRAPPERS.register_module()
 class CPUDistributedDataParallel(MMDistributedDataParallel):
-    """MMEngine's wrapper for CPU modules, which take no device ids."""
+    """MMEngine's wrapper for CPU modules, which take no device ids.
 
-    def __init__(self, module, device_ids=None, **kwargs) -> None:
-        super().__init__(module=module, **kwargs)
+    Synchronised batch normalisation becomes an ordinary one of each process,
+    since PyTorch's needs a GPU. Parameters and keys stay the same.
+    """
+
+    def __init__(
+        self, module: nn.Module, device_ids: None = None, **kwargs
+    ) -> None:
+        super().__init__(module=revert_sync_batchnorm(module), **kwargs)
 
 
 def setup_cpu_distributed(cfg: Config) -> None:

@@ -34,21 +34,21 @@ def evaluate_by_class(
     Returns:
         ndarray: (1, classes, overlaps) AP.
     """
-    names, found = args.instLabels, []
+    names, results = args.instLabels, []
     for name in names:
         args.instLabels = [name]
         try:
-            found.append(evaluate(matches, args))
+            results.append(evaluate(matches, args))
         except IndexError:
             print_log(
                 f'AP of {name} is 0: all its predictions lie in regions that '
                 'Cityscapes ignores.',
                 logger='current',
             )
-            found.append(np.zeros((1, 1, len(args.overlaps))))
+            results.append(np.zeros((1, 1, len(args.overlaps))))
         finally:
             args.instLabels = names
-    return np.concatenate(found, axis=1)
+    return np.concatenate(results, axis=1)
 
 
 @METRICS.register_module()
@@ -64,7 +64,7 @@ class CityscapesInstanceMetric(CityScapesMetric):
     Args:
         seg_prefix (str): Folder of the ground truth PNGs.
         outfile_prefix (str, optional): Folder for the predictions.
-        **kwargs: Those of ``CityScapesMetric``.
+        **kwargs: Arguments of ``CityScapesMetric``.
     """
 
     def __init__(

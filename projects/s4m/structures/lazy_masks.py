@@ -78,7 +78,8 @@ class LazyMasks(BitmapMasks):
         """Resize by a factor, or to fit into a (width, height).
 
         Args:
-            scale (float | tuple[int, int]): As in ``mmcv.rescale_size``.
+            scale (float | tuple[int, int]): Factor, or the longest and the
+                shortest side, of ``mmcv.rescale_size``.
             interpolation (str): ``nearest``, nothing else.
         """
         width, height = mmcv.rescale_size((self.width, self.height), scale)

@@ -1,28 +1,349 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What keeps a state dict from fitting."""
+"""Reading weights from files, and loading them strictly."""
 
 from __future__ import annotations
 
-from torch import Tensor
+import os
+import pickletools
+import zipfile
+from _compat_pickle import IMPORT_MAPPING
+from pathlib import Path
+from urllib.parse import urlparse
+
+import torch
+from mmengine.logging import print_log
+from torch import Tensor, nn
+from torch.serialization import (
+    get_safe_globals,
+    get_unsafe_globals_in_checkpoint,
+    safe_globals,
+)
+
+
+class Unread:
+    """Stands for an object of a checkpoint whose class is not used here.
+
+    It takes the arguments and the state that the file gives the object, and
+    does nothing with them.
+
+    Attributes:
+        name (str): Full name of the class or function in the file.
+    """
+
+    name = ''
+
+    def __init__(self, *args, **kwargs) -> None:
+        pass
+
+    def __setstate__(self, state) -> None:
+        """Drop the state."""
+
+
+def read_checkpoint(path: str | os.PathLike) -> dict:
+    """Read a file of ``torch.save`` without running anything that is in it.
+
+    Tensors, numbers, strings and plain containers are read. Every other class
+    or function that the file names is replaced by :class:`Unread`, so that
+    the training state that MMEngine saves beside the weights (message hub
+    with ``HistoryBuffer``, numpy scalars) does not keep the weights from
+    being read. MMEngine's own loader tries again with ``weights_only=False``
+    where the restricted reader fails; this one never does.
+
+    Args:
+        path: A file, or an address ``http(s)://``, which is kept in
+            ``torch.hub``'s cache.
+
+    Returns:
+        dict: What the file holds, with its tensors on the CPU.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is damaged or of another kind, calls a function of
+            a blocked module (``os``, ``sys``), or does not hold a dictionary.
+
+    Examples:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / 'iter_1.pth'
+        >>> torch.save(dict(state_dict=dict(weight=torch.ones(2))), file)
+        >>> read_checkpoint(file)
+        {'state_dict': {'weight': tensor([1., 1.])}}
+    """
+    file = local_file(path)
+    try:
+        placeholders = [
+            (type('Unread', (Unread,), dict(name=name)), name)
+            for name in _unknown_globals(file)
+        ]
+        with safe_globals(placeholders):
+            checkpoint = torch.load(file, 'cpu', weights_only=True)
+    except Exception as e:
+        raise ValueError(cannot_read(file, e)) from e
+    if not isinstance(checkpoint, dict):
+        raise ValueError(
+            f'{file} holds a {type(checkpoint).__name__}, not a dictionary '
+            'of weights.'
+        )
+    return checkpoint
+
+
+def read_weights(path: str | os.PathLike) -> dict[str, Tensor]:
+    """Read the state dict of a checkpoint.
+
+    Args:
+        path: A file of ``torch.save``, see :func:`read_checkpoint`, or one
+            of ``safetensors``.
+
+    Returns:
+        dict[str, Tensor]: The file's entry ``state_dict`` or ``model``,
+        or the file itself where it has neither.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it cannot be read, or an entry is not a tensor.
+    """
+    file = local_file(path)
+    if file.suffix == '.safetensors':
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(file)
+        except Exception as e:
+            raise ValueError(cannot_read(file, e)) from e
+    state = read_checkpoint(file)
+    for key in ('state_dict', 'model'):
+        if isinstance(state.get(key), dict):
+            state = state[key]
+            break
+    check_tensors(state, file)
+    return state
+
+
+def check_tensors(state: dict, file: str | os.PathLike) -> None:
+    """Refuse a state dict with an entry that is not a tensor.
+
+    Args:
+        state (dict): Weights by their names.
+        file: Where they are from, for the message.
+
+    Raises:
+        ValueError: that names the first such entry and its class.
+    """
+    for key, value in state.items():
+        if not isinstance(value, Tensor):
+            kind = getattr(value, 'name', type(value).__name__)
+            raise ValueError(
+                f'{file} has an entry {key} of the class {kind} among its '
+                'weights; only tensors are read. Save the state dict alone.'
+            )
+
+
+def local_file(path: str | os.PathLike) -> Path:
+    """Give the file of a path or an address; an address is downloaded."""
+    if str(path).startswith(('http://', 'https://')):
+        name = Path(urlparse(str(path)).path).name
+        file = Path(torch.hub.get_dir()) / 'checkpoints' / name
+        if not file.is_file():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(str(path), str(file))
+        return file
+    file = Path(path).expanduser()
+    if not file.is_file():
+        what = 'is a folder, not a file' if file.is_dir() else 'does not exist'
+        raise FileNotFoundError(f'Checkpoint {file} {what}.')
+    return file
+
+
+def _unknown_globals(file: Path) -> list[str]:
+    """Give the names that torch's restricted reader would refuse."""
+    if zipfile.is_zipfile(file):
+        return get_unsafe_globals_in_checkpoint(file)
+    names = set()
+    with file.open('rb') as f:
+        # The format before torch 1.6: magic number, version and a
+        # description of the system, each a pickle, precede the object.
+        for _ in range(4):
+            for opcode, argument, _ in pickletools.genops(f):
+                if opcode.name == 'GLOBAL':
+                    module, name = argument.split(' ', 1)
+                    # torch takes Python 2's names for Python 3's, too.
+                    module = IMPORT_MAPPING.get(module, module)
+                    names.add(f'{module}.{name}')
+    known = (e for e in get_safe_globals() if not isinstance(e, tuple))
+    return sorted(names - {f'{e.__module__}.{e.__qualname__}' for e in known})
+
+
+def cannot_read(file: Path, error: Exception) -> str:
+    """Say in a sentence why a file cannot be read."""
+    lines = str(error).splitlines()
+    # torch's first line advises to load with weights_only=False.
+    reason = next((s for s in reversed(lines) if 'GLOBAL' in s), '')
+    reason = reason.strip() or (lines[0] if lines else '')
+    return (
+        f'{file} cannot be read: it is truncated, of another kind, or holds '
+        f'more than tensors ({type(error).__name__}: {reason}). Download or '
+        'save it again; code in a checkpoint is never run.'
+    )
 
 
 def compare_state_dicts(
-    own: dict[str, Tensor],
-    given: dict[str, Tensor],
+    expected: dict[str, Tensor],
+    state: dict[str, Tensor],
     optional: tuple[str, ...] = (),
 ) -> tuple[list[str], list[str], list[str]]:
-    """Keys that do not fit, for a message that names them.
+    """Compare the names and shapes of two state dicts.
 
     Args:
-        own (dict): Of the module that is loaded into.
-        given (dict): Of the file.
+        expected (dict): State dict of the module that is loaded into.
+        state (dict): State dict of the file.
         optional (tuple[str]): Prefixes of keys that the file may leave out.
+            Defaults to none.
 
     Returns:
-        tuple: keys that are missing in the file, that only the file has, and
-        that have another shape there.
+        tuple: keys that the file lacks, keys that only the file has, and
+        keys whose tensors have different shapes.
     """
-    missing = [k for k in own if k not in given and not k.startswith(optional)]
-    unexpected = [k for k in given if k not in own]
-    shapes = [k for k in own if k in given and own[k].shape != given[k].shape]
+    absent = [k for k in expected if k not in state]
+    missing = [k for k in absent if not k.startswith(optional)]
+    unexpected = [k for k in state if k not in expected]
+    both = [k for k in expected if k in state]
+    shapes = [k for k in both if expected[k].shape != state[k].shape]
     return missing, unexpected, shapes
+
+
+def load_strictly(
+    module: nn.Module,
+    state: dict[str, Tensor],
+    file: str | os.PathLike,
+    *,
+    hint: str = '',
+    optional: tuple[str, ...] = (),
+    ignore_unexpected: bool = False,
+) -> None:
+    """Load a state dict where all of it fits; otherwise load nothing.
+
+    MMEngine's loader only warns, and leaves random weights where a tensor is
+    missing or has another shape.
+
+    Args:
+        module (nn.Module): Receives the weights.
+        state (dict): Weights by the names of ``module.state_dict()``.
+        file: Where they are from, for the message.
+        hint (str): Sentence that ends the message and says what to do.
+        optional (tuple[str]): Prefixes of keys that may be missing. Defaults
+            to none.
+        ignore_unexpected (bool): Whether keys that the module does not have
+            are allowed. Defaults to False.
+
+    Raises:
+        ValueError: with the number and the first names of the keys that are
+            missing, unexpected or of another shape.
+
+    Examples:
+        >>> layer = nn.Linear(2, 1)
+        >>> load_strictly(layer, {'weight': torch.ones(1, 2)}, 'a.pth')
+        ... # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ValueError: a.pth does not fit the Linear: 1 missing (bias), ...
+    """
+    own = module.state_dict()
+    missing, unexpected, differ = compare_state_dicts(own, state, optional)
+    if ignore_unexpected:
+        unexpected = []
+    shapes = [
+        f'{k}: {tuple(state[k].shape)} in the file, {tuple(own[k].shape)} here'
+        for k in differ
+    ]
+    classes = [s for s in shapes if 'cls_embed' in s]
+    if classes:
+        raise ValueError(
+            f'{file} was trained for another number of classes: {classes[0]} '
+            '(classes + 1).'
+        )
+    if missing or unexpected or shapes:
+        name = type(module).__name__
+        message = (
+            f'{file} does not fit the {name}: {_some("missing", missing)}, '
+            f'{_some("unexpected", unexpected)}, '
+            f'{_some("of another shape", shapes)}. {hint}'
+        )
+        raise ValueError(message.rstrip())
+    module.load_state_dict(state, strict=False)
+
+
+def _some(what: str, keys: list[str]) -> str:
+    shown = ', '.join(keys[:3]) + (', ...' if len(keys) > 3 else '')
+    return f'{len(keys)} {what}' + (f' ({shown})' if keys else '')
+
+
+def find_checkpoint(path: str | os.PathLike) -> Path:
+    """Find the checkpoint of a file name or of a work directory.
+
+    Args:
+        path: A file, or a work directory, whose best checkpoint is taken,
+            or its last one where none is called the best.
+
+    Raises:
+        FileNotFoundError: with the command that makes it.
+    """
+    where = Path(path).expanduser()
+    if where.is_file():
+        return where
+    if where.is_dir():
+        best = sorted(
+            where.glob('best_*.pth'), key=lambda p: p.stat().st_mtime
+        )
+        if best:
+            return best[-1]
+        last = where / 'last_checkpoint'
+        if last.is_file() and Path(last.read_text().strip()).is_file():
+            return Path(last.read_text().strip())
+    name = where.parent.name if where.suffix == '.pth' else where.name
+    config = next(Path('configs').rglob(f'{name}.py'), f'CONFIG ({name}.py)')
+    raise FileNotFoundError(
+        f'No teacher checkpoint at {where}. Train the teacher first: '
+        f'tools/dist_train.sh {config} GPUS, or set '
+        'model.teacher_checkpoint to a file or a work directory.'
+    )
+
+
+def network_state(checkpoint: dict, name: str) -> dict[str, Tensor]:
+    """Give the weights of one network of a checkpoint.
+
+    Args:
+        checkpoint (dict): A checkpoint (or state dict) of a detector, or of
+            a ``SemiInstanceSegmentor``.
+        name (str): ``teacher`` or ``student``: the network of the latter. A
+            detector has only one, which is given for both names.
+    """
+    state = checkpoint.get('state_dict', checkpoint)
+    chosen = {
+        k.removeprefix(f'{name}.'): v
+        for k, v in state.items()
+        if k.startswith(f'{name}.')
+    }
+    return chosen or state
+
+
+def load_teacher(teacher: nn.Module, path: str | os.PathLike) -> None:
+    """Load the weights of a trained teacher strictly.
+
+    Args:
+        teacher (nn.Module): Detector that receives the weights.
+        path: A file or work directory, see :func:`find_checkpoint`, of such
+            a detector or of a ``SemiInstanceSegmentor``, whose student is
+            taken.
+
+    Raises:
+        FileNotFoundError: if there is no checkpoint.
+        ValueError: if it cannot be read or does not fit the detector.
+    """
+    file = find_checkpoint(path)
+    state = network_state(read_checkpoint(file), 'student')
+    check_tensors(state, file)
+    load_strictly(
+        teacher,
+        state,
+        f'Teacher checkpoint {file}',
+        hint='Do teacher and student have the same backbone and head?',
+    )
+    print_log(f'Teacher: weights of {file}', logger='current')

@@ -13,13 +13,25 @@ from typing import Any
 
 @contextmanager
 def write_whole(path: str | os.PathLike) -> Iterator[Path]:
-    """Give a name to write to, and move the file into place at the end.
+    """Write a file whole or not at all.
 
-    A file of that name stays as it was until then, and for ever if the block
-    fails; what was half-written is removed.
+    The block writes to a temporary name; the file is moved into place at its
+    end. Where the block fails, an older file of the name stays as it was, and
+    the temporary file is removed.
 
     Args:
-        path: Of the finished file; its folder is made.
+        path: The finished file; its folder is made.
+
+    Yields:
+        Path: The temporary name, beside the file.
+
+    Examples:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / 'notes.txt'
+        >>> with write_whole(file) as partial:
+        ...     _ = partial.write_text('whole')
+        >>> file.read_text()
+        'whole'
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -32,7 +44,16 @@ def write_whole(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def write_json(path: str | os.PathLike, data: Any, **kwargs) -> None:
-    """Write a JSON file whole; ``kwargs`` are those of ``json.dump``."""
+    """Write a JSON file whole or not at all.
+
+    Args:
+        path: The file; its folder is made.
+        data: What ``json`` can write.
+        **kwargs: Arguments of ``json.dump``.
+
+    Raises:
+        TypeError: if ``json`` cannot write the data.
+    """
     with write_whole(path) as partial, partial.open('w') as f:
         json.dump(data, f, **kwargs)
         f.write('\n')

@@ -160,6 +160,28 @@ def test_dynamic__larger_than_the_canvas_is_cropped():
     assert item.masks.all()
 
 
+def test_fields__go_with_their_instances_and_inputs_stay():
+    """Weights and what else a labeller wrote, but not the mask logits."""
+    items = []
+    for i, masks in enumerate(np.zeros((2, 2, H, W), bool)):
+        masks[0, 1:4, 1 + 5 * i : 5 + 5 * i] = True
+        masks[1, 5:8, 2:4] = True
+        item = _instances(masks, 10 * i)
+        item.weights = item.labels / 100
+        item.mask_logits = torch.zeros(2, H // 4, W // 4)
+        items.append(item)
+    before = [{k: v.clone() for k, v in i.items()} for i in items]
+    rgb = torch.rand(2, 3, H, W)
+    _, out = RefinedCopyPaste(min_area=1)(rgb, items)
+    for item, old in zip(items, before, strict=True):
+        assert set(item.keys()) == set(old)
+        assert all(torch.equal(item[k], v) for k, v in old.items())
+    for item in out:
+        assert 'mask_logits' not in item
+        assert item.pasted.any()
+        assert torch.equal(item.weights, item.labels / 100)
+
+
 def test_one_image__is_left_alone():
     rgb = torch.rand(1, 3, H, W)
     item = _instances(np.ones((1, H, W), bool), 0)

@@ -11,10 +11,12 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from nano import DETECTORS, nano
 from s4m.models import PredictionPseudoLabeler
-from s4m.models.detectors.semi_instance_segmentor import detector_targets
-from s4m.models.promptable import attach_segmenter
+from s4m.structures.pseudo_instances import detector_targets
 
 SIZE = (64, 96)
+SEGMENTER = dict(
+    type='SAM2Segmenter', config='nano_sam2', checkpoint='nano_sam2'
+)
 
 
 def _sample(masks: torch.Tensor, labels, shape=SIZE) -> DetDataSample:
@@ -72,8 +74,7 @@ def _semi(name: str, **options) -> torch.nn.Module:
         )
     )
     model.init_weights()
-    model.hook_ready('BurnInMeanTeacherHook')
-    model.hook_ready('PseudoLabelRefineHook')
+    model.unsup_weight = 2.0
     return model.train()
 
 
@@ -82,10 +83,10 @@ def test_all_of_s4m__around_any_segmenter(name, nano_segmenter):
     """Pseudo-label, refine, paste, augment, own losses, gradients."""
     model = _semi(
         name,
-        refiner=dict(type='PseudoLabelRefiner', segmenter=dict()),
+        refiner=dict(type='PseudoLabelRefiner', segmenter=SEGMENTER),
         copy_paste=dict(type='RefinedCopyPaste', min_area=0),
     )
-    attach_segmenter(model.refiner, nano_segmenter)
+    model.refiner.set_segmenter(nano_segmenter)
     # Random teachers may find nothing: these labels are certain.
     found = []
 
@@ -110,6 +111,11 @@ def test_all_of_s4m__around_any_segmenter(name, nano_segmenter):
 
     model.teacher.predict = predict
     inputs, samples = _batch(name)
+    learnt = []
+    student_loss = model.loss_by_pseudo_instances
+    model.loss_by_pseudo_instances = lambda images, targets: (
+        learnt.extend(targets) or student_loss(images, targets)
+    )
     losses = model.loss(inputs, samples)
     assert len(found) == 1
     assert losses['num_pseudo'] == 1
@@ -121,7 +127,7 @@ def test_all_of_s4m__around_any_segmenter(name, nano_segmenter):
     grads = [p.grad for p in model.student.parameters() if p.grad is not None]
     assert sum(float(g.abs().sum()) for g in grads) > 0
     assert all(p.grad is None for p in model.teacher.parameters())
-    for sample in samples['unsup_student']:
+    for sample in learnt:
         gt = sample.gt_instances
         assert len(gt) == len(gt.masks) == len(gt.bboxes)
 
@@ -155,12 +161,12 @@ def test_distillation__any_named_map(name, nano_segmenter):
         ConfigDict(
             dict(cfg, type=f'Distill{name}'),
             feature_source=source,
-            segmenter=dict(type='SAM2Segmenter'),
+            segmenter=SEGMENTER,
             loss_distill=dict(type='StructuralDistillationLoss'),
-            num_points=8,
+            points_per_image=8,
         )
     )
-    attach_segmenter(model, nano_segmenter)
+    model.set_segmenter(nano_segmenter)
     model.init_weights()
     inputs, samples = _batch(name)
     mean, std = model.data_preprocessor.mean, model.data_preprocessor.std
@@ -196,18 +202,6 @@ def test_prediction_labeler__hand_computed():
     want[0, 0, 0] = 1
     want[1, 1, 1], want[1, 1, 2] = 1 / 16, 4 / 16
     torch.testing.assert_close(share, want, atol=2e-4, rtol=0)
-
-
-def test_detector_targets__boxes_of_masks():
-    masks = torch.zeros(3, 8, 12, dtype=torch.bool)
-    masks[0, 2:5, 3:9] = masks[2, 7, 11] = True
-    item = InstanceData(labels=torch.tensor([4, 5, 6]), masks=masks)
-    out = detector_targets(item, (8, 12))
-    assert out.labels.tolist() == [4, 6]
-    assert out.bboxes.tolist() == [[3, 2, 9, 5], [11, 7, 12, 8]]
-    assert out.masks.masks.sum((1, 2)).tolist() == [18, 1]
-    mmdet_boxes = out.masks.get_bboxes(dst_type='hbox').tensor
-    torch.testing.assert_close(out.bboxes, mmdet_boxes)
 
 
 @pytest.mark.parametrize(

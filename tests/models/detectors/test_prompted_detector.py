@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import torch
 from conftest import CLASSES, ROOT
-from get_flops import complexity
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
 from mmengine.config import Config, ConfigDict
 from mmengine.hub import get_config
 from mmengine.structures import InstanceData
+from s4m.apis.complexity import get_complexity
 from s4m.models.data_preprocessors import to_rgb
-from s4m.models.detectors import prompted_detector as module
+from s4m.models.detectors import text_prompts
 
 
 @pytest.fixture
@@ -422,7 +422,7 @@ def test_grounding_dino__trains_and_predicts(grounded):
 
 def test_grounding_dino__multiply_adds(grounded):
     """Of all parts: the text's, the image's, SAM 2's."""
-    result = complexity(Config(dict(model=grounded)), (64, 128))
+    result = get_complexity(Config(dict(model=grounded)), (64, 128))
     model = _build(grounded)
     assert result['params'] == sum(p.numel() for p in model.parameters())
     rows = [line.split('|') for line in result['out_table'].splitlines()]
@@ -526,25 +526,13 @@ def test_grounding_dino__without_names_or_encoder(grounded):
         MODELS.build(grounded)
 
 
-def test_narrow_encoding__is_mmdets_for_128_channels():
-    """onedl-mmdetection's DINO decoder passes 256 a coordinate."""
-    from mmdet.models.layers.transformer import MLP, coordinate_to_encoding
-
-    boxes = torch.rand(2, 5, 4)
-    head = MLP(512, 256, 256, 2)
-    wanted = coordinate_to_encoding(boxes, num_feats=128)
-    (found,) = module._narrow_encoding(
-        head, (coordinate_to_encoding(boxes, num_feats=256),)
-    )
-    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
-    assert module._narrow_encoding(head, (wanted,)) is None
-
-
 def test_choose__more_classes_than_fit():
     """Any of the objects' classes, no other, none twice."""
     counts = torch.zeros(8)
     for _ in range(300):
-        chosen = module._choose(torch.tensor([6, 1, 6, 3, 4]), 8, 2)
+        chosen = text_prompts.choose_classes(
+            torch.tensor([6, 1, 6, 3, 4]), 8, 2
+        )
         assert len(set(chosen.tolist())) == 2
         counts[chosen] += 1
     assert counts[[0, 2, 5, 7]].sum() == 0
@@ -553,6 +541,6 @@ def test_choose__more_classes_than_fit():
 
 def test_choose__objects_first():
     for _ in range(20):
-        chosen = module._choose(torch.tensor([6, 1, 6]), 8, 4)
+        chosen = text_prompts.choose_classes(torch.tensor([6, 1, 6]), 8, 4)
         assert len(chosen) == 4 and {1, 6} <= set(chosen.tolist())
         assert chosen.tolist() == sorted(chosen.tolist())

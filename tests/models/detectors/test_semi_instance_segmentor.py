@@ -3,29 +3,21 @@
 
 from __future__ import annotations
 
-import os
-import time
-
 import pytest
 import torch
-from conftest import ROOT
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
-from s4m.models.detectors import (
-    find_checkpoint,
-    load_detector,
-    valid_sizes,
-)
+from s4m.models import PseudoLabelRefiner, RefinedCopyPaste
+from s4m.models.detectors.semi_instance_segmentor import valid_sizes
 
 
 @pytest.fixture
 def model(shapes_config):
     cfg = shapes_config('guided_distillation_shapes_5p').model
     cfg.teacher_checkpoint = None
-    cfg.semi_train_cfg.unsup_weight = 2.0
     model = MODELS.build(cfg)
-    model.hook_ready('BurnInMeanTeacherHook')
+    model.unsup_weight = 2.0  # as the mean-teacher hook sets it
     return model.train()
 
 
@@ -73,13 +65,17 @@ def test_loss__order_of_one_iteration(model):
     pseudo = [
         InstanceData(
             labels=torch.tensor([3]),
+            scores=torch.tensor([0.75]),
             masks=torch.ones(1, 16, 16, dtype=torch.bool),
+            mask_logits=torch.ones(1, 16, 16),
         )
         for _ in range(2)
     ]
     full = [
         InstanceData(
             labels=torch.tensor([5]),
+            scores=torch.tensor([0.5]),
+            weights=torch.tensor([0.25]),
             masks=torch.ones(1, 64, 64, dtype=torch.bool),
             pasted=torch.tensor([True]),
         )
@@ -114,7 +110,90 @@ def test_loss__order_of_one_iteration(model):
     for item in got[1][1]:
         assert item.masks.shape == (1, 16, 16)
         assert item.labels.tolist() == [5]
+        assert item.scores.tolist() == [0.5]
+        assert item.weights.tolist() == [0.25]
+    # The batch itself is left as it was.
+    assert samples['unsup_student'][0].gt_instances.masks.shape[1] == 64
     assert losses['num_pseudo'] == 1 and losses['num_pasted'] == 1
+
+
+class TestPseudoLabel:
+    """All steps of a batch, or those that its views allow."""
+
+    @pytest.fixture
+    def labels(self, model):
+        """One certain pseudo-label an image, whatever the teacher says."""
+        logits = torch.full((1, 16, 16), -2.0)
+        logits[:, 2:10, 3:9] = 2
+
+        def label(outputs, samples):
+            return [
+                InstanceData(
+                    labels=torch.tensor([i]),
+                    scores=torch.tensor([0.9]),
+                    masks=logits > 0,
+                    mask_logits=logits,
+                    weights=torch.tensor([0.5 + i]),
+                )
+                for i, _ in enumerate(samples)
+            ]
+
+        model.pseudo_labeler.forward = label
+        return label
+
+    def test_teachers_view_only(self, model, labels, nano_segmenter):
+        """What label generation asks for."""
+        model.refiner = PseudoLabelRefiner(dict())
+        model.refiner.set_segmenter(nano_segmenter)
+        inputs, samples = _batch()
+        steps = model.pseudo_label(
+            {'unsup_teacher': inputs['unsup_teacher']},
+            {'unsup_teacher': samples['unsup_teacher']},
+        )
+        assert steps.instances is steps.refined
+        assert steps.refined[0].masks.shape == (1, 64, 64)
+        # The teacher's own result is still there.
+        assert steps.teacher[0].masks.shape == (1, 16, 16)
+        assert 'refined' not in steps.teacher[0]
+        for name in ('images', 'pasted_images', 'pasted', 'strong_images'):
+            assert getattr(steps, name) is None
+
+    def test_all_steps__carry_weights(self, model, labels, nano_segmenter):
+        model.refiner = PseudoLabelRefiner(dict())
+        model.refiner.set_segmenter(nano_segmenter)
+        model.copy_paste = RefinedCopyPaste(min_area=0)
+        inputs, samples = _batch()
+        pixels = {k: v.clone() for k, v in inputs.items()}
+        steps = model.pseudo_label(inputs, samples)
+        assert steps.instances is steps.pasted
+        for item in steps.pasted:
+            assert 'mask_logits' not in item
+            want = 0.5 + item.labels
+            assert torch.equal(item.weights, want)
+        assert all(torch.equal(inputs[k], v) for k, v in pixels.items())
+        assert not torch.equal(steps.strong_images, steps.pasted_images)
+
+    def test_guided_distillation__label_and_augment(self, model, labels):
+        steps = model.pseudo_label(*_batch())
+        assert steps.refined is None and steps.pasted is None
+        assert steps.instances is steps.teacher
+        assert steps.pasted_images is steps.images
+
+    def test_broken_contract__names_field_and_image(self, model, labels):
+        def broken(outputs, samples):
+            items = labels(outputs, samples)
+            items[1].masks = items[1].masks.float()
+            return items
+
+        model.pseudo_labeler.forward = broken
+        with pytest.raises(ValueError, match=r"'masks'.*image 1.*bool"):
+            model.pseudo_label(*_batch())
+
+
+def test_loss__without_the_hook_says_what_to_add(model):
+    model.unsup_weight = None
+    with pytest.raises(RuntimeError, match=r'default_hooks=dict.*burn_in'):
+        model.loss(*_batch())
 
 
 def test_augment__sees_the_images_without_padding(model):
@@ -198,63 +277,3 @@ def test_predict__on_the_student_by_default(model):
         want = model.student(x, samples['sup'], mode='predict')
     for a, b in zip(scores, want, strict=True):
         assert torch.equal(a, b.pred_instances.scores)
-
-
-class TestCheckpoint:
-    """The teacher's weights: found, loaded strictly, or a clear error."""
-
-    @pytest.fixture
-    def saved(self, model, tmp_path):
-        path = tmp_path / 'iter_5.pth'
-        torch.save({'state_dict': model.student.state_dict()}, path)
-        return path
-
-    def test_load__plain(self, model, saved):
-        load_detector(model.teacher, str(saved))
-        for k, v in model.student.state_dict().items():
-            assert torch.equal(model.teacher.state_dict()[k], v)
-
-    def test_load__semi_supervised_takes_the_student(self, model, tmp_path):
-        torch.save({'state_dict': model.state_dict()}, tmp_path / 'x.pth')
-        load_detector(model.teacher, str(tmp_path / 'x.pth'))
-        for k, v in model.student.state_dict().items():
-            assert torch.equal(model.teacher.state_dict()[k], v)
-
-    def test_find__best_then_last(self, saved):
-        folder = saved.parent
-        with pytest.raises(FileNotFoundError):
-            find_checkpoint(str(folder))
-        (folder / 'last_checkpoint').write_text(str(saved))
-        assert find_checkpoint(str(folder)) == saved
-        for n, name in enumerate(('best_a_iter_1.pth', 'best_a_iter_2.pth')):
-            (folder / name).write_bytes(b'')
-            stamp = time.time() + n
-            os.utime(folder / name, (stamp, stamp))
-        assert find_checkpoint(str(folder)).name == 'best_a_iter_2.pth'
-
-    def test_missing__names_the_config(self, model, monkeypatch):
-        monkeypatch.chdir(ROOT)
-        with pytest.raises(
-            FileNotFoundError,
-            match=r'dist_train.sh configs/shapes/supervised_shapes_5p.py',
-        ):
-            load_detector(model.teacher, 'work_dirs/x/supervised_shapes_5p')
-
-    def test_other_number_of_classes(self, model, saved):
-        state = torch.load(saved)
-        head = 'panoptic_head.cls_embed.'
-        for k in ('weight', 'bias'):
-            state['state_dict'][head + k] = state['state_dict'][head + k][:4]
-        torch.save(state, saved)
-        with pytest.raises(ValueError, match='another number of classes'):
-            load_detector(model.teacher, str(saved))
-
-    def test_other_architecture(self, model, saved):
-        torch.save({'state_dict': {'backbone.x': torch.ones(1)}}, saved)
-        with pytest.raises(ValueError, match='same backbone and head'):
-            load_detector(model.teacher, str(saved))
-
-    def test_truncated(self, model, saved):
-        saved.write_bytes(saved.read_bytes()[:5000])
-        with pytest.raises(ValueError, match='cannot be read'):
-            load_detector(model.teacher, str(saved))

@@ -12,10 +12,13 @@ import torch.nn.functional as F
 from s4m.models.losses import (
     FeatureGrid,
     PixelContrastiveLoss,
+    PixelDescriptors,
     draw_negatives,
+    negative_weights,
+    pixel_contrastive_loss,
     pixel_descriptors,
 )
-from s4m.models.losses.pixel_contrastive_loss import PixelDescriptors
+from s4m.models.losses.negatives import descriptor
 from scipy import stats
 
 
@@ -103,7 +106,7 @@ def test_projector__as_in_the_authors_code():
 
 
 # ----------------------------------------------------------------- weights
-def _weights_oracle(descriptors, sampling, scope):
+def _weights_oracle(descriptors, sampling):
     """(M, M) by a loop over pairs, in float64."""
 
     def unit(values):
@@ -119,7 +122,7 @@ def _weights_oracle(descriptors, sampling, scope):
     out = torch.zeros(len(pixels), len(pixels), dtype=torch.float64)
     for i, (b, p) in enumerate(pixels):
         for j, (c, r) in enumerate(pixels):
-            if i == j or (scope == 'cross_image' and b == c):
+            if i == j:
                 continue
             if sampling == 'uniform' or (sampling == 'mask' and b != c):
                 out[i, j] = 1
@@ -134,22 +137,20 @@ def _weights_oracle(descriptors, sampling, scope):
     return out
 
 
-@pytest.mark.parametrize('scope', ['all', 'cross_image'])
 @pytest.mark.parametrize('sampling', ['uniform', 'mask', 'class', 'fusion'])
-def test_weights__float64_loop(sampling, scope):
+def test_weights__float64_loop(sampling):
     _, _, masks, logits = _inputs(grid=(2, 3))
     grid = FeatureGrid.covering((2, 3), (12, 16))
     descriptors = pixel_descriptors(masks, logits, grid)
-    loss = _loss(sampling=sampling, negative_scope=scope)
     others = F.normalize(descriptors.classes.flatten(0, 1), dim=1)
-    expected = _weights_oracle(descriptors, sampling, scope)
+    expected = _weights_oracle(descriptors, sampling)
     for b in range(2):
         own = slice(6 * b, 6 * b + 6)
-        within = loss._descriptor(
-            descriptors.queries[b], descriptors.classes[b]
+        within = descriptor(
+            descriptors.queries[b], descriptors.classes[b], sampling
         )
         anchors = torch.tensor([4, 0, 5])
-        found = loss._weights(anchors, own, within, others)
+        found = negative_weights(anchors, own, within, others, sampling)
         torch.testing.assert_close(
             found.double(), expected[own][anchors], atol=2e-5, rtol=0
         )
@@ -202,13 +203,10 @@ def test_draw__fewer_candidates_than_asked_for():
 
 
 # -------------------------------------------------------------------- loss
-@pytest.mark.parametrize('view', ['weak', 'strong'])
-def test_loss__float64_loop(view):
+def test_loss__float64_loop():
     """All candidates are negatives, so nothing is random."""
     weak, strong, masks, logits = _inputs()
-    loss = _loss(
-        num_negatives=24, negative_view=view, temperature=0.3, chunk_size=5
-    )
+    loss = _loss(num_negatives=24, temperature=0.3, chunk_size=5)
     found = loss(weak, strong, masks, logits)
 
     double = _loss().double()
@@ -225,15 +223,13 @@ def test_loss__float64_loop(view):
             masks, logits, FeatureGrid.covering((3, 4), (12, 16))
         ),
         'fusion',
-        'all',
     )
     w, s = z_w.flatten(0, 1), z_s.flatten(0, 1)
-    other = w if view == 'weak' else s
     total = 0.0
     for i in range(24):
         plus = math.exp(float(w[i] @ s[i]) / 0.3)
         minus = sum(
-            math.exp(float(w[i] @ other[j]) / 0.3)
+            math.exp(float(w[i] @ w[j]) / 0.3)
             for j in range(24)
             if weights[i, j] > 1e-5
         )
@@ -264,9 +260,11 @@ def test_loss__padding_takes_no_part():
     assert none.item() == 0 and none.requires_grad
 
 
-def test_loss__one_image_and_cross_image_is_zero():
-    loss = _loss(negative_scope='cross_image')
+def test_loss__no_negative_is_zero():
+    """One image whose pixels are all predicted alike."""
+    loss = _loss()
     weak, strong, masks, logits = _inputs(batch=1)
+    masks = torch.zeros_like(masks)
     value = loss(weak.requires_grad_(), strong, masks, logits)
     value.backward()
     assert value.item() == 0
@@ -330,8 +328,6 @@ def test_temperature__linear_schedule_survives_a_checkpoint():
     ('kwargs', 'word'),
     [
         (dict(sampling='best'), 'fusion'),
-        (dict(negative_scope='near'), 'cross_image'),
-        (dict(negative_view='both'), 'strong'),
         (dict(num_negatives=0), 'num_negatives'),
         (dict(chunk_size=0), 'chunk_size'),
         (dict(temperature=0.0), 'temperature'),
@@ -376,16 +372,25 @@ def test_statistics__hand_computed():
 
 
 def test_statistics__other_images_are_no_false_negatives():
-    weak, strong, masks, logits = _inputs()
-    same = masks[:1].expand(2, -1, -1, -1)
-    for scope, low, high in (('cross_image', 0, 0), ('all', 0.01, 1)):
-        loss = _loss(
-            sampling='uniform', negative_scope=scope, num_negatives=99
-        )
-        loss.keep_statistics = True
-        loss(weak, strong, same, logits)
-        assert low <= float(loss.statistics['fnr_pred']) <= high
-        assert 'fnr_gt' not in loss.statistics
+    """Of two equal images, only pixels of the anchor's image can be its own.
+
+    Every pixel of both is a negative: 23 of each of 24 anchors.
+    """
+    _, _, masks, logits = _inputs()
+    weak = strong = torch.randn(2, 6, 3, 4)
+    masks, logits = (x[:1].expand(2, *x.shape[1:]) for x in (masks, logits))
+    loss = _loss(sampling='uniform', num_negatives=99)
+    loss.keep_statistics = True
+    loss(weak, strong, masks, logits)
+    grid = FeatureGrid.covering((3, 4), (12, 16))
+    ids = pixel_descriptors(masks, logits, grid).instances[0].tolist()
+    same = sum(
+        ids[i] == ids[j] for i in range(12) for j in range(12) if i != j
+    )
+    want = 2 * same / (24 * 23)
+    assert 0 < want < 1
+    assert float(loss.statistics['fnr_pred']) == pytest.approx(want)
+    assert 'fnr_gt' not in loss.statistics
 
 
 # --------------------------------------------------------- Proposition 3.1
@@ -414,14 +419,20 @@ def _margin_growth(p: float, lam: float, steps: int = 60) -> float:
             dim, num_negatives=1, temperature=0.2, loss_weight=lam
         )
         loss.projector = torch.nn.Identity()
-        loss._weights = lambda anchors, *args: weights[anchors]
         planted = z.T.reshape(1, dim, 1, num).clone().requires_grad_()
-        loss(
-            planted,
-            strong.T.reshape(1, dim, 1, num),
-            torch.zeros(1, 2, 1, num),
-            torch.zeros(1, 2, 3),
-        ).backward()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                pixel_contrastive_loss,
+                'negative_weights',
+                lambda anchors, *args: weights[anchors],
+            )
+            value = loss(
+                planted,
+                strong.T.reshape(1, dim, 1, num),
+                torch.zeros(1, 2, 1, num),
+                torch.zeros(1, 2, 3),
+            )
+        value.backward()
         after = (planted - 0.5 * planted.grad).detach()[0, :, 0].T
         growth += float(margin(after) - margin(z)) / steps
     return growth
@@ -442,7 +453,7 @@ def test_memory__grows_with_the_chunk_not_with_the_square():
 
     A square of all anchors' similarities in fp32 would be 251 MiB.
     """
-    from benchmark_step import added_memory_mib
+    from s4m.utils.timing import added_memory_mib
 
     grid = (37, 74)
     weak, strong = torch.randn(2, 4, 32, *grid).unbind(0)

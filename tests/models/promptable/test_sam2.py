@@ -17,7 +17,7 @@ from s4m.models.promptable import (
     best_mask,
     token_index,
 )
-from s4m.models.promptable.sam2 import (
+from s4m.models.promptable.sam2_build import (
     STOCK_CONFIGS,
     build_sam2_model,
     load_sam2_checkpoint,

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from mmengine.structures import InstanceData
 from s4m.models import PseudoLabelRefiner, SAM2Segmenter
-from s4m.models.promptable import PromptableSegmenter, attach_segmenter
+from s4m.models.promptable import PromptableSegmenter
 from s4m.models.promptable.promptable_segmenter import SegmenterEmbeddings
 from s4m.models.pseudo_labels import sample_mask_points
 from s4m.structures.masks import paired_iou
@@ -90,9 +90,9 @@ def test_forward__equals_predictor(monkeypatch):
     """Same points: the best of three masks at image resolution."""
     from sam2.sam2_image_predictor import SAM2ImagePredictor
 
-    refiner = PseudoLabelRefiner(SEGMENTER, num_points=3)
+    refiner = PseudoLabelRefiner(SEGMENTER, points_per_mask=3)
     segmenter = SAM2Segmenter('nano_sam2', 'nano_sam2', chunk_size=2)
-    attach_segmenter(refiner, segmenter)
+    refiner.set_segmenter(segmenter)
     rgb = (torch.rand(2, 3, 64, 96) * 255).byte()
     logits = [torch.randn(3, 16, 24), torch.randn(1, 16, 24)]
     index = torch.randint(16 * 24, (4, 3))
@@ -126,11 +126,7 @@ def test_forward__equals_predictor(monkeypatch):
 
 
 class _Constant(PromptableSegmenter):
-    """Sees the left half everywhere, and predicts a given IoU."""
-
-    def __init__(self, iou: float) -> None:
-        super().__init__()
-        self.iou = iou
+    """Sees the left half everywhere."""
 
     def encode(self, rgb):
         return SegmenterEmbeddings(
@@ -142,65 +138,57 @@ class _Constant(PromptableSegmenter):
     ):
         logits = torch.full((len(points), 1, 8, 8), -1.0)
         logits[..., :4] = 1
-        return logits, torch.full((len(points), 1), self.iou)
-
-    def similarity(self, embeddings, points):
-        raise NotImplementedError
+        return logits, torch.full((len(points), 1), 0.6)
 
 
 @pytest.mark.parametrize(
-    ('options', 'kept'),
-    [
-        (dict(), [True, True, True]),
-        (dict(min_iou=0.3), [True, False, False]),
-        (dict(min_predicted_iou=0.5), [True, True, True]),
-        (dict(min_predicted_iou=0.7), [False, False, False]),
-        (dict(point_sampling='in_mask'), [True, True, False]),
-    ],
+    ('sampling', 'changed'),
+    [('softmax', [True, True, True]), ('in_mask', [True, True, False])],
 )
-def test_gates(options, kept):
-    """Where a gate closes, or nothing can be prompted: the teacher's mask."""
+def test_forward__keeps_what_cannot_be_prompted(sampling, changed):
+    """The teacher's mask stays where no pixel can be a point."""
     left = torch.full((8, 8), -4.0)
     left[:, :4] = 4
     logits = torch.stack([left, -left, torch.full((8, 8), -4.0)])
-    refiner = PseudoLabelRefiner(SEGMENTER, **options)
-    attach_segmenter(refiner, _Constant(0.6))
+    refiner = PseudoLabelRefiner(SEGMENTER, point_sampling=sampling)
+    refiner.set_segmenter(_Constant())
     (out,) = refiner(torch.zeros(1, 3, 32, 32), _instances(logits))
-    assert out.refined.tolist() == kept
+    assert out.refined.tolist() == changed
+    assert out.refine_iou.tolist() == [1, 0, 0]
     half = torch.zeros(32, 32, dtype=torch.bool)
     half[:, :16] = True
     teacher = F.interpolate(logits[None], (32, 32), mode='bilinear')[0] > 0
-    for k, changed in enumerate(kept):
-        assert torch.equal(out.masks[k], half if changed else teacher[k])
+    for k, new in enumerate(changed):
+        assert torch.equal(out.masks[k], half if new else teacher[k])
+
+
+def test_forward__leaves_its_input_alone():
+    logits = torch.randn(2, 8, 8)
+    items = _instances(logits)
+    items[0].weights = torch.tensor([0.25, 0.75])
+    before = {k: v.clone() for k, v in items[0].items()}
+    refiner = PseudoLabelRefiner(SEGMENTER)
+    refiner.set_segmenter(_Constant())
+    (out,) = refiner(torch.zeros(1, 3, 32, 32), items)
+    assert out is not items[0]
+    assert set(items[0].keys()) == set(before)
+    assert all(torch.equal(items[0][k], v) for k, v in before.items())
+    assert out.weights.tolist() == [0.25, 0.75]
 
 
 def test_forward__no_pseudo_labels(nano_segmenter):
     refiner = PseudoLabelRefiner(SEGMENTER)
-    attach_segmenter(refiner, nano_segmenter)
+    refiner.set_segmenter(nano_segmenter)
     none = torch.zeros(0, 16, 32)
     out = refiner(torch.zeros(2, 3, 64, 128), _instances(none, none))
     assert [o.masks.shape for o in out] == [(0, 64, 128)] * 2
 
 
-def test_segmenter__is_no_part_of_the_module(nano_segmenter):
-    refiner = PseudoLabelRefiner(SEGMENTER)
-    attach_segmenter(refiner, nano_segmenter)
-    assert list(refiner.parameters()) == []
-    assert refiner.state_dict() == {}
-
-
-def test_forward__without_segmenter_names_the_hook():
-    with pytest.raises(RuntimeError, match='PseudoLabelRefineHook'):
-        PseudoLabelRefiner(SEGMENTER)(torch.zeros(1, 3, 8, 8), [])
-
-
 @pytest.mark.parametrize(
     'options',
     [
-        dict(num_points=0),
+        dict(points_per_mask=0),
         dict(point_sampling='best'),
-        dict(min_iou=2),
-        dict(min_predicted_iou=-1),
     ],
 )
 def test_init__bad_value(options):

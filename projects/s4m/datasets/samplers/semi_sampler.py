@@ -25,8 +25,8 @@ def repeat_factors(dataset, threshold: float) -> Tensor:
     (`LVIS <https://arxiv.org/abs/1908.03195>`_). Images are not read.
 
     Args:
-        dataset: A ``BaseDetDataset``.
-        threshold (float): t.
+        dataset (BaseDetDataset): The images.
+        threshold (float): Share t of images below which a class is rare.
 
     Returns:
         Tensor: (N, ) fp64, at least 1.
@@ -73,10 +73,11 @@ class SemiSampler(Sampler):
             None, the default, draws from both sets as one.
         num_unlabeled (int, optional): Unlabelled images per batch and
             process; goes with ``num_labeled``.
-        repeat_thr (float): t of :func:`repeat_factors`; 0 draws labelled
-            images uniformly. Defaults to 10, without effect where the two
-            sets are one.
-        seed (int, optional): Same seed, same stream.
+        repeat_thr (float): Threshold of :func:`repeat_factors`; 0 draws
+            labelled images uniformly. Defaults to 10; without effect where
+            the two sets are one.
+        seed (int, optional): Seed of the stream; by default one that all
+            processes share.
 
     Raises:
         ValueError: if an argument is out of range, or one number is given

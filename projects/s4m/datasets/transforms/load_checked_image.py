@@ -22,7 +22,7 @@ class LoadCheckedImage(LoadImageFromFile):
         """Load, and compare with ``height`` and ``width`` if they are there.
 
         Args:
-            results (dict): with ``img_path``.
+            results (dict): Sample with ``img_path``.
 
         Returns:
             dict: with ``img``, ``img_shape`` and ``ori_shape``.
@@ -31,11 +31,11 @@ class LoadCheckedImage(LoadImageFromFile):
         if results is None or results.get('height') is None:
             return results
         said = results['height'], results['width']
-        found = tuple(results['img'].shape[:2])
-        if found != said:
-            turned = ' Is it turned by EXIF?' if found == said[::-1] else ''
+        shape = tuple(results['img'].shape[:2])
+        if shape != said:
+            turned = ' Is it turned by EXIF?' if shape == said[::-1] else ''
             raise ValueError(
-                f'{results["img_path"]} is {found[0]} x {found[1]} pixels '
+                f'{results["img_path"]} is {shape[0]} x {shape[1]} pixels '
                 f'(height x width) when it is read, its annotation says '
                 f'{said[0]} x {said[1]}.{turned} Correct the annotation, or '
                 'save the image again.'

@@ -41,7 +41,8 @@ class ResizeCrop(Resize):
             Mask2Former's data mapper for Cityscapes, which Guided
             Distillation and S4M use, keeps such objects; detectors with boxes
             cannot use them. Default: False.
-        keep_ratio (bool): As in ``Resize``. Default: True.
+        keep_ratio (bool): Whether the ratio of height and width stays, as
+            in MMDet's ``Resize``. Defaults to True.
         backend (str): ``pillow`` or ``cv2``. Default: ``pillow``.
         **kwargs: Other arguments of ``Resize``.
 
@@ -83,7 +84,7 @@ class ResizeCrop(Resize):
         """Resize to ``scale`` and crop at random.
 
         Args:
-            results (dict): with ``img``, and perhaps ``gt_bboxes``,
+            results (dict): Sample with ``img``, and perhaps ``gt_bboxes``,
                 ``gt_bboxes_labels``, ``gt_masks``, ``gt_ignore_flags`` and
                 ``gt_seg_map``.
 
@@ -177,8 +178,8 @@ def _resize_region(
         image (np.ndarray): (H, W) or (H, W, C), uint8 with Pillow.
         size (tuple[int, int]): (width, height) of the whole resized image.
         box (np.ndarray): (4, ) integer (x1, y1, x2, y2) of the result in it.
-        interpolation (str): As in ``mmcv.imresize``.
-        backend (str): As in ``mmcv.imresize``.
+        interpolation (str): Interpolation of ``mmcv.imresize``.
+        backend (str): Backend of ``mmcv.imresize``.
     """
     if backend != 'pillow':
         image = mmcv.imresize(

@@ -7,10 +7,14 @@ import torch
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
+from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
-from s4m.models.detectors import check_fits, load_detector, network_state
+from s4m.utils.checkpoints import (
+    load_strictly,
+    load_teacher,
+    network_state,
+)
 
 _STRATEGIES = ('guided', 'standard', 'fixed')
 
@@ -18,35 +22,43 @@ _STRATEGIES = ('guided', 'standard', 'fixed')
 def _paired_tensors(
     teacher: nn.Module, student: nn.Module
 ) -> tuple[list[torch.Tensor], ...]:
-    """Teacher's and student's tensors of the same names.
+    """Pair the tensors of teacher and student by name.
+
+    Args:
+        teacher (nn.Module): Network that is moved.
+        student (nn.Module): Network that it is moved towards.
 
     Returns:
-        tuple: floating point pairs (parameters and buffers), then the others.
+        tuple: Four lists: the teacher's and the student's floating point
+        tensors (parameters and buffers), then the teacher's and the student's
+        other tensors.
 
     Raises:
-        ValueError: if the two have other names.
+        ValueError: if the names of their tensors differ.
     """
-    own = {**dict(teacher.named_parameters()), **dict(teacher.named_buffers())}
-    other = {
-        **dict(student.named_parameters()),
-        **dict(student.named_buffers()),
-    }
-    if own.keys() != other.keys():
-        differ = sorted(own.keys() ^ other.keys())[:5]
+    targets, sources = (
+        {**dict(net.named_parameters()), **dict(net.named_buffers())}
+        for net in (teacher, student)
+    )
+    if targets.keys() != sources.keys():
+        differ = sorted(targets.keys() ^ sources.keys())[:5]
         raise ValueError(f'Teacher and student differ in {differ}')
-    averaged = [n for n, t in own.items() if t.is_floating_point()]
-    copied = [n for n, t in own.items() if not t.is_floating_point()]
+    averaged = [n for n, t in targets.items() if t.is_floating_point()]
+    copied = [n for n, t in targets.items() if not t.is_floating_point()]
     return (
-        [own[n].detach() for n in averaged],
-        [other[n].detach() for n in averaged],
-        [own[n] for n in copied],
-        [other[n] for n in copied],
+        [targets[n].detach() for n in averaged],
+        [sources[n].detach() for n in averaged],
+        [targets[n] for n in copied],
+        [sources[n] for n in copied],
     )
 
 
 @HOOKS.register_module()
 class BurnInMeanTeacherHook(Hook):
-    """Updates the teacher of a ``SemiInstanceSegmentor``.
+    """Loads, moves and times the teacher of a ``SemiInstanceSegmentor``.
+
+    Before training it loads ``model.teacher_checkpoint`` where the strategy
+    uses it and the run does not resume.
 
     * ``guided`` (`Guided Distillation <https://arxiv.org/abs/2308.02668>`_):
       the teacher stays what it was loaded as for ``burn_in`` iterations; at
@@ -63,8 +75,8 @@ class BurnInMeanTeacherHook(Hook):
     Args:
         burn_in (int): Iterations before the copy.
         momentum (float): ``teacher += momentum * (student - teacher)``; the
-            papers' decay of 0.9996 is a momentum of 0.0004.
-        strategy (str): ``guided``, ``standard`` or ``fixed``.
+            papers' decay of 0.9996 is a momentum of 0.0004, the default.
+        strategy (str): ``guided`` (default), ``standard`` or ``fixed``.
 
     Raises:
         ValueError: if an argument is out of range, or the strategy needs a
@@ -96,20 +108,17 @@ class BurnInMeanTeacherHook(Hook):
             return self.burn_in > 0
         return self.strategy == 'fixed'
 
-    def before_run(self, runner: Runner) -> None:
-        """Do not read a teacher that is not used or will be resumed."""
-        resume_from = runner._resume and (
-            runner._load_from or find_latest_checkpoint(runner.work_dir)
-        )
-        if resume_from or not self.needs_teacher:
-            _unwrap(runner.model).teacher_checkpoint = None
-
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Check ``load_from`` where it is all that the teacher starts from.
+        """Load the teacher from ``load_from`` where it has no other file.
+
+        Args:
+            runner (Runner): Runner of the training.
+            checkpoint (dict): Checkpoint of ``load_from``.
 
         Raises:
-            ValueError: if it does not fit the teacher: MMEngine would leave
-                random weights in the place of what does not fit.
+            ValueError: if it does not fit the teacher. MMEngine, which loads
+                both networks after this, would leave random weights in place
+                of tensors that do not fit.
         """
         model = _unwrap(runner.model)
         # Testing loads too, but builds no training loop.
@@ -117,42 +126,63 @@ class BurnInMeanTeacherHook(Hook):
         is_start = training and not runner._resume
         is_teacher = self.needs_teacher and model.teacher_checkpoint is None
         if is_start and is_teacher:
-            state = network_state(checkpoint, 'teacher')
-            check_fits(model.teacher, state, runner._load_from)
+            load_strictly(
+                model.teacher,
+                network_state(checkpoint, 'teacher'),
+                f'Teacher checkpoint {runner._load_from}',
+                hint='Do teacher and student have the same backbone and head?',
+            )
 
     def before_train(self, runner: Runner) -> None:
-        """Check the teacher and pair the tensors.
+        """Load the teacher where a training starts, and pair the tensors.
 
-        ``load_from`` has come after ``teacher_checkpoint``, and a checkpoint
-        of one network fills both: then it is the student's start only.
+        ``load_from`` comes before this. Beside a ``teacher_checkpoint`` it is
+        the student's start only, although MMEngine has loaded it into both.
+
+        Args:
+            runner (Runner): Runner of the training.
+
+        Raises:
+            FileNotFoundError: if the teacher's checkpoint is missing.
+            ValueError: if it does not fit, or the strategy needs a teacher
+                and the config names none.
         """
         model = _unwrap(runner.model)
+        # A resumed run has its teacher already.
         if self.needs_teacher and runner.iter == 0:
-            if model.teacher_checkpoint is None and runner._load_from is None:
+            if model.teacher_checkpoint is not None:
+                load_teacher(model.teacher, model.teacher_checkpoint)
+            elif runner._load_from is None:
                 raise ValueError(
                     f'Strategy {self.strategy!r} starts from a trained '
                     'teacher: set model.teacher_checkpoint to its file or '
                     'work directory.'
                 )
-            if model.teacher_checkpoint and runner._load_from is not None:
-                load_detector(model.teacher, model.teacher_checkpoint)
         self._tensors = _paired_tensors(model.teacher, model.student)
-        self._unsup_weight = model.unsup_weight
         self._accumulation = getattr(
             runner.optim_wrapper, '_accumulative_counts', 1
         )
-        model.hook_ready(type(self).__name__)
 
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch=None
     ) -> None:
-        """Copy at the end of burn-in, average after it."""
+        """Set the loss's weight, copy at the end of burn-in, then average.
+
+        Args:
+            runner (Runner): Runner of the training.
+            batch_idx (int): Not used.
+            data_batch (dict, optional): Not used.
+        """
+        model = _unwrap(runner.model)
         iteration = runner.iter
-        if self.strategy == 'standard':
-            model = _unwrap(runner.model)
-            burning = iteration < self.burn_in
-            model.unsup_weight = 0.0 if burning else self._unsup_weight
-        if self.strategy == 'fixed' or iteration < self.burn_in:
+        burning = iteration < self.burn_in
+        labelled_only = burning and self.strategy == 'standard'
+        model.unsup_weight = (
+            0.0
+            if labelled_only
+            else float(model.semi_train_cfg['unsup_weight'])
+        )
+        if self.strategy == 'fixed' or burning:
             return
         if iteration == self.burn_in:
             self.update(1.0)
@@ -161,7 +191,11 @@ class BurnInMeanTeacherHook(Hook):
 
     @torch.no_grad()
     def update(self, momentum: float) -> None:
-        """Move the teacher towards the student in a few fused kernels."""
+        """Move the teacher towards the student in a few fused kernels.
+
+        Args:
+            momentum (float): Share of the way; 1 copies the student.
+        """
         teacher, student, teacher_other, student_other = self._tensors
         if momentum == 1.0:
             torch._foreach_copy_(teacher, student)

@@ -11,20 +11,22 @@ from mmengine.runner import Runner
 
 @HOOKS.register_module()
 class ContrastiveDiagnosticsHook(Hook):
-    """Logs what Proposition 3.1 of SSKD is about.
+    """Logs the contrast margin and the false-negative rate.
+
+    Both are quantities of SSKD, Proposition 3.1.
 
     Every ``interval`` iterations, to the log and the visualiser backends:
 
     * ``contrast/margin``: mean cosine of the positive pairs minus that of
       the sampled negative ones;
-    * ``contrast/fnr_pred``: share of the sampled negatives that are of the
-      anchor's own instance, by the strongest query in the same image, pixels
+    * ``contrast/fnr_pred``: share of the sampled negatives that belong to the
+      anchor's instance, by the strongest query in the same image, pixels
       of no object being one instance;
     * ``contrast/fnr_gt``: the same by the annotated objects, for anchors on
       labelled images.
 
     Args:
-        interval (int): In iterations.
+        interval (int): Iterations between two logs. Defaults to 50.
 
     Raises:
         ValueError: if ``interval`` < 1, or the model has no ``loss_contrast``.

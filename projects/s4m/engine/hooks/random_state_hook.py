@@ -3,56 +3,17 @@
 
 from __future__ import annotations
 
-import random
-
-import numpy as np
-import torch
 from mmdet.registry import HOOKS
 from mmengine.dist import all_gather_object, get_rank, get_world_size
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
-from s4m.datasets.semi_dataset import seed_host
-
-
-def get_random_state() -> dict:
-    """States of python, numpy, torch and this process's GPU.
-
-    Plain containers and tensors only, so that a checkpoint with it loads
-    with ``weights_only=True``.
-    """
-    name, keys, pos, has_gauss, cached = np.random.get_state()
-    state = dict(
-        python=random.getstate(),
-        numpy=(name, keys.tolist(), pos, has_gauss, cached),
-        torch=torch.get_rng_state(),
-    )
-    if torch.cuda.is_available():
-        state['cuda'] = torch.cuda.get_rng_state()
-    return state
-
-
-def set_random_state(state: dict) -> None:
-    """Restore what :func:`get_random_state` returned."""
-    version, internal, gauss = state['python']
-    random.setstate((version, tuple(internal), gauss))
-    name, keys, *rest = state['numpy']
-    np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
-    torch.set_rng_state(state['torch'].cpu())
-    if 'cuda' in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state['cuda'].cpu())
-
-
-def seed_generators(seed: tuple[int, ...]) -> None:
-    """Seed python, numpy, torch and all devices.
-
-    Args:
-        seed (tuple[int]): Any two tuples give unrelated random numbers.
-    """
-    seed_host(seed)
-    # Devices get the seed that torch has on the host.
-    torch.manual_seed(torch.initial_seed())
+from s4m.utils.random_states import (
+    get_random_state,
+    seed_generators,
+    set_random_state,
+)
 
 
 def _reseed_samplers(loader: DataLoader, old: int, new: int) -> None:

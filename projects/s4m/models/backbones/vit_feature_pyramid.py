@@ -4,29 +4,21 @@
 from __future__ import annotations
 
 import math
-import pickle
-import re
 from collections.abc import Sequence
 from contextlib import nullcontext
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
-from mmengine.logging import print_log
 from mmengine.model import BaseModule
-from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
-from s4m.utils.checkpoints import compare_state_dicts
+from .vit_weights import load_vit
 
 _PLAIN = ('timm.models.vision_transformer', 'timm.models.deit')
 
 _RESAMPLES = ('bilinear', 'nearest', 'conv')
 _FITS = ('pad', 'stretch')
-
-# Of a classifier or of pre-training; a backbone has no use for them.
-_DROPPED = ('head.', 'mask_token')
 
 
 @MODELS.register_module()
@@ -66,8 +58,9 @@ class ViTFeaturePyramid(BaseModule):
         frozen (bool): Keep the transformer as it was loaded: eval mode, no
             gradient, no graph. The 1x1 convolutions train. Defaults to
             False.
-        with_cp (bool): Activation checkpointing of the blocks.
-        drop_path_rate (float): Stochastic depth.
+        with_cp (bool): Whether the blocks use activation checkpointing.
+            Defaults to False.
+        drop_path_rate (float): Rate of stochastic depth. Defaults to 0.
         init_cfg (dict, optional): ``dict(type='Pretrained', checkpoint=...)``
             loads the transformer: a DINOv2 or DeiT file of its authors, or
             one in timm's or in transformers' (DINOv2) key names, ``.pth``,
@@ -293,113 +286,3 @@ def _resampler(channels: int, patch: int, stride: float) -> nn.Module:
         f"resample='conv' with patches of {patch} makes strides "
         f'{patch / 4:g}, {patch / 2:g}, {patch} and {2 * patch}, not {stride}'
     )
-
-
-def load_vit(vit: nn.Module, checkpoint: str, arch: str) -> None:
-    """Load a transformer strictly; position embeddings are resampled.
-
-    Args:
-        vit (nn.Module): A timm ``VisionTransformer``.
-        checkpoint (str): A file, or an address that MMEngine can read.
-        arch (str): For messages.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if keys or shapes are not those of ``vit``.
-    """
-    from timm.models.vision_transformer import checkpoint_filter_fn
-
-    state = _read(checkpoint)
-    for key in ('model', 'state_dict'):
-        if isinstance(state.get(key), dict):
-            state = state[key]
-    state = {k: v for k, v in state.items() if isinstance(v, Tensor)}
-    if any(k.startswith(('dinov2.', 'encoder.layer.')) for k in state):
-        state = _from_transformers(state)
-    patch = state.get('patch_embed.proj.weight')
-    own = vit.state_dict()
-    if (
-        patch is not None
-        and patch.shape != own['patch_embed.proj.weight'].shape
-    ):
-        raise ValueError(
-            f'{checkpoint} has patches of '
-            f'{tuple(patch.shape)}, {arch} of '
-            f'{tuple(own["patch_embed.proj.weight"].shape)}.'
-        )
-    # timm's own door for files of other layouts.
-    converted = checkpoint_filter_fn(dict(state), vit)
-    state = {k: v for k, v in converted.items() if not k.startswith(_DROPPED)}
-    missing, unexpected, shapes = compare_state_dicts(own, state)
-    if missing or unexpected or shapes:
-        raise ValueError(
-            f'{checkpoint} is not the {arch}: missing {missing[:3]} '
-            f'({len(missing)}), unexpected {unexpected[:3]} '
-            f'({len(unexpected)}), of another shape {shapes[:3]} '
-            f'({len(shapes)}).'
-        )
-    vit.load_state_dict(state)
-    print_log(f'{arch}: weights of {checkpoint}', logger='current')
-
-
-def _read(checkpoint: str) -> dict:
-    path = Path(checkpoint).expanduser()
-    if '://' not in checkpoint and not path.is_file():
-        raise FileNotFoundError(
-            f'Backbone weights {checkpoint} do not exist. DINOv2: '
-            'github.com/facebookresearch/dinov2#pretrained-models, DeiT: '
-            "github.com/facebookresearch/deit; set the backbone's "
-            'init_cfg.checkpoint to where the file is.'
-        )
-    try:
-        if path.suffix == '.safetensors':
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        return CheckpointLoader.load_checkpoint(checkpoint, 'cpu')
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as e:
-        raise ValueError(
-            f'Backbone weights {checkpoint} cannot be read ({e}).'
-        ) from e
-
-
-#: transformers' DINOv2 names (after ``dinov2.``) -> the authors'.
-_TRANSFORMERS = (
-    (r'^embeddings\.cls_token$', 'cls_token'),
-    (r'^embeddings\.register_tokens$', 'register_tokens'),
-    (r'^embeddings\.mask_token$', 'mask_token'),
-    (r'^embeddings\.position_embeddings$', 'pos_embed'),
-    (r'^embeddings\.patch_embeddings\.projection\.', 'patch_embed.proj.'),
-    (r'^encoder\.layer\.', 'blocks.'),
-    (r'\.attention\.output\.dense\.', '.attn.proj.'),
-    (r'\.layer_scale(\d)\.lambda1$', r'.ls\1.gamma'),
-    (r'\.mlp\.weights_in\.', '.mlp.w12.'),
-    (r'\.mlp\.weights_out\.', '.mlp.w3.'),
-    (r'^layernorm\.', 'norm.'),
-)
-
-
-def _from_transformers(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The authors' layout of a DINOv2 in transformers' key names."""
-    out, parts = {}, {}
-    for key, value in state.items():
-        name = key.removeprefix('dinov2.')
-        match = re.match(
-            r'^encoder\.layer\.(\d+)\.attention\.attention\.'
-            r'(query|key|value)\.(weight|bias)$',
-            name,
-        )
-        if match:
-            block, part, kind = match.groups()
-            parts.setdefault(f'blocks.{block}.attn.qkv.{kind}', {})[part] = (
-                value
-            )
-            continue
-        for pattern, replacement in _TRANSFORMERS:
-            name = re.sub(pattern, replacement, name)
-        out[name] = value
-    for name, qkv in parts.items():
-        if len(qkv) == 3:
-            out[name] = torch.cat([qkv[k] for k in ('query', 'key', 'value')])
-    out.setdefault('mask_token', torch.zeros(0))
-    return out

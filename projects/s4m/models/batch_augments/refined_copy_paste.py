@@ -9,6 +9,7 @@ from mmdet.utils import InstanceList
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from s4m.structures import join_instances, replace_fields
 from s4m.structures.masks import masks_at_image_size, occupied_range, topmost
 
 _MODES = ('static', 'dynamic')
@@ -30,10 +31,11 @@ class RefinedCopyPaste(nn.Module):
     Args:
         mode (str): ``static`` pastes at the same place (Cityscapes),
             ``dynamic`` resizes each instance by U(``scale_range``) and puts
-            it anywhere on the canvas (COCO).
+            it anywhere in the padded image (COCO). Defaults to ``static``.
         min_area (float): Least area of a pasted instance in pixels of the
-            image.
-        scale_range (tuple[float, float]): Of ``dynamic``.
+            image. Defaults to 3000.
+        scale_range (tuple[float, float]): Range of the scale of ``dynamic``.
+            Defaults to 0.8 to 1.2.
 
     Raises:
         ValueError: if an argument is out of range.
@@ -64,14 +66,15 @@ class RefinedCopyPaste(nn.Module):
 
         Args:
             rgb (Tensor): (B, 3, H, W) images before strong augmentation.
-            instances (list[InstanceData]): with ``masks`` (n, H, W) bool, or
-                ``mask_logits`` (n, h, w) where no refiner made full-size
-                masks; those are up-sampled bilinearly.
+            instances (list[InstanceData]): Pseudo-labels with ``masks``
+                (n, H, W) bool, or ``mask_logits`` (n, h, w) where no refiner
+                made masks of the image's size; those are up-sampled
+                bilinearly.
 
         Returns:
-            tuple[Tensor, list[InstanceData]]: new images and new instances
-            with ``masks`` (n, H, W), ``labels``, ``scores`` and ``pasted``
-            (n, ) bool. Inputs are not changed.
+            tuple[Tensor, list[InstanceData]]: New images and new instances
+            with ``masks`` (n, H, W), ``pasted`` (n, ) bool and the other
+            fields of the input but ``mask_logits``. Inputs are not changed.
         """
         size = tuple(rgb.shape[-2:])
         instances = [_before_pasting(item, size) for item in instances]
@@ -93,43 +96,38 @@ class RefinedCopyPaste(nn.Module):
     def paste(
         self,
         image: Tensor,
-        own: InstanceData,
+        target: InstanceData,
         source_image: Tensor,
         source: InstanceData,
     ) -> tuple[Tensor, InstanceData]:
         """Paste the large instances of one image into another.
 
         Args:
-            image (Tensor): (3, H, W) the receiver.
-            own (InstanceData): its instances, ``masks`` (n, H, W).
-            source_image (Tensor): (3, H, W) the donor.
-            source (InstanceData): its instances.
+            image (Tensor): (3, H, W) image that receives.
+            target (InstanceData): Its instances, ``masks`` (n, H, W).
+            source_image (Tensor): (3, H, W) image that gives.
+            source (InstanceData): Its instances.
 
         Returns:
-            tuple[Tensor, InstanceData]: the new image and its instances.
+            tuple[Tensor, InstanceData]: The new image and its instances, with
+            the fields that instances of both images have.
         """
         area = source.masks.sum((1, 2), dtype=torch.int32)
         donors = source[area >= self.min_area]
         if len(donors) == 0:
-            return image, own
-        if self.mode == 'static':
-            masks = donors.masks
-            height, width = image.shape[-2:]
-            rows = torch.arange(height, device=image.device)[None]
-            cols = torch.arange(width, device=image.device)[None]
-        else:
-            rows, cols = self._placement(donors.masks)
-            masks = _gather_masks(donors.masks, rows, cols)
-        merged = torch.cat([own.masks, masks])
-        top = topmost(merged)
+            return image, target
+        masks = donors.masks
+        if self.mode == 'dynamic':
+            rows, cols = self._placement(masks)
+            masks = _gather_masks(masks, rows, cols)
+        top = topmost(torch.cat([target.masks, masks]))
 
-        num_own = len(own.masks)
-        pasted = top >= num_own
-        # The source pixel of each canvas pixel is that of its top instance.
-        layer = (top - num_own).clamp(min=0)
-        if self.mode == 'static':
-            moved = source_image
-        else:
+        num_target = len(target.masks)
+        pasted = top >= num_target
+        moved = source_image
+        if self.mode == 'dynamic':
+            # Each pixel shows the source pixel of its topmost instance.
+            layer = (top - num_target).clamp(min=0)
             at = torch.arange(top.shape[0], device=top.device)[:, None]
             y = rows[layer, at].clamp(min=0)
             at = torch.arange(top.shape[1], device=top.device)[None]
@@ -138,12 +136,11 @@ class RefinedCopyPaste(nn.Module):
         image = torch.where(pasted, moved, image)
 
         visible = torch.bincount((top + 1).flatten(), minlength=1)[1:]
-        kept = visible.nonzero()[:, 0]
-        out = InstanceData(
-            labels=torch.cat([own.labels, donors.labels])[kept],
-            scores=torch.cat([own.scores, donors.scores])[kept],
-            masks=top == kept[:, None, None],
-            pasted=kept >= num_own,
+        keep = visible.nonzero()[:, 0]
+        out = replace_fields(
+            join_instances(target, donors)[keep],
+            masks=top == keep[:, None, None],
+            pasted=keep >= num_target,
         )
         return image, out
 
@@ -155,8 +152,8 @@ class RefinedCopyPaste(nn.Module):
 
         Returns:
             tuple[Tensor, Tensor]: (n, H) and (n, W) int64, the row and
-            column of the source that each row and column of the canvas
-            shows (nearest), -1 outside the instance's box.
+            column of the source that each row and column of the padded
+            image shows (nearest), -1 outside the instance's box.
         """
         axes = []
         scale = torch.empty(len(masks), 1, device=masks.device)
@@ -189,11 +186,12 @@ def _gather_masks(masks: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
 
 
 def _before_pasting(item: InstanceData, size: tuple[int, int]) -> InstanceData:
-    """Labels, scores and bool masks at image resolution, nothing pasted."""
-    pasted = torch.zeros_like(item.labels, dtype=torch.bool)
-    return InstanceData(
-        labels=item.labels,
-        scores=item.scores,
+    """Pseudo-labels with masks at the size of the image, nothing pasted."""
+    item = replace_fields(
+        item,
         masks=masks_at_image_size(item, size),
-        pasted=pasted,
+        pasted=torch.zeros_like(item.labels, dtype=torch.bool),
     )
+    # They show the image before pasting.
+    item.pop('mask_logits', None)
+    return item

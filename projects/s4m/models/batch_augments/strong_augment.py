@@ -56,12 +56,21 @@ class StrongAugment(nn.Module):
     (Figure 6).
 
     Args:
-        brightness, contrast, saturation, hue (float): ColorJitter's.
-        jitter_prob (float): Probability of the jitter.
-        gray_prob (float): Probability of grayscale.
-        blur_sigma (tuple[float, float]): Range of the blur, in pixels.
-        blur_prob (float): Probability of the blur.
-        cutout (bool): Erase rectangles, with probabilities 0.7, 0.5 and 0.3.
+        brightness (float): Range of torchvision's ``ColorJitter``, as the
+            next three. Defaults to 0.4.
+        contrast (float): Defaults to 0.4.
+        saturation (float): Defaults to 0.4.
+        hue (float): Defaults to 0.1.
+        jitter_prob (float): Probability of the jitter. Defaults to 0.8.
+        gray_prob (float): Probability of grayscale. Defaults to 0.2.
+        blur_sigma (tuple[float, float]): Range of the blur's standard
+            deviation in pixels. Defaults to 0.1 to 2.
+        blur_prob (float): Probability of the blur. Defaults to 0.5.
+        cutout (bool): Whether rectangles are erased, with probabilities 0.7,
+            0.5 and 0.3. Defaults to False.
+
+    Raises:
+        ValueError: if a probability is out of range.
     """
 
     def __init__(

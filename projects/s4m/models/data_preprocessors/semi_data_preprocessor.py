@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data preprocessor that keeps pixels for the teacher's helpers."""
+"""Data preprocessor that keeps pixels until a network normalises them."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from mmdet.models.data_preprocessors import DetDataPreprocessor
 from mmdet.registry import MODELS
@@ -9,12 +12,16 @@ from torch import Tensor
 
 
 def to_rgb(preprocessor: DetDataPreprocessor, inputs: Tensor) -> Tensor:
-    """RGB in 0..255 of (B, 3, H, W) network inputs.
+    """Recover RGB in 0..255, but for rounding, from network inputs.
 
     Args:
-        preprocessor (DetDataPreprocessor): That normalised them. Files are
-            read as BGR, so channels that were converted are RGB.
-        inputs (Tensor): (B, 3, H, W).
+        preprocessor (DetDataPreprocessor): The preprocessor that normalised
+            the images. Files are read as BGR, so channels that it converted
+            are RGB.
+        inputs (Tensor): (B, 3, H, W) normalised images.
+
+    Returns:
+        Tensor: (B, 3, H, W) RGB in 0..255.
     """
     pixels = inputs * preprocessor.std + preprocessor.mean
     return pixels if preprocessor._channel_conversion else pixels.flip(1)
@@ -22,42 +29,65 @@ def to_rgb(preprocessor: DetDataPreprocessor, inputs: Tensor) -> Tensor:
 
 @MODELS.register_module()
 class SemiDataPreprocessor(DetDataPreprocessor):
-    """Batches of pixels per branch in training, normalised ones elsewhere.
+    """Batches of pixels in training, normalised images in evaluation.
 
-    In training, ``data`` holds a dict of branches (``sup``,
-    ``unsup_teacher``, ``unsup_student``) as ``MultiBranch`` makes them. Each
-    becomes (B, 3, H, W) RGB in 0..255 on the device, padded with the mean
-    pixel, its valid size in ``data_sample.img_shape``: promptable segmenters,
-    copy-paste and colour augmentation want pixels. The detector calls
-    :meth:`normalize` where a network needs it. In evaluation it is MMDet's
+    In training, images become (B, 3, H, W) RGB in 0..255 on the device,
+    padded with the mean pixel, with their valid size in
+    ``data_sample.img_shape``: promptable segmenters, copy-paste and colour
+    augmentation want pixels. The detector calls :meth:`normalize` where a
+    network needs it. ``data`` may hold a dict of branches (``sup``,
+    ``unsup_teacher``, ``unsup_student``) as ``MultiBranch`` makes them, each
+    of which becomes a batch. In evaluation this is MMDet's
     ``DetDataPreprocessor``.
 
-    Takes the arguments of ``DetDataPreprocessor``; ``mean`` and ``std`` are
-    required. Images arrive as BGR, as MMDet reads them. ``bgr_to_rgb`` (True)
-    says what the network sees, as in MMDet; pixels of branches are RGB
-    whatever it says.
+    Detectors that take pixels in training are ``SemiInstanceSegmentor``,
+    those with a ``StructuralDistillMixin`` or a
+    ``ContrastiveSelfTrainingMixin``, and ``PromptedDetector``.
+
+    Args:
+        mean (Sequence[float]): Mean pixel, in the network's order of
+            channels.
+        std (Sequence[float]): Standard deviation, in the same order.
+        bgr_to_rgb (bool): Whether the network sees RGB, as in MMDet; images
+            arrive as BGR, as MMDet reads them. Pixels are RGB whatever it
+            says. Defaults to True.
+        **kwargs: Arguments of ``DetDataPreprocessor``.
 
     Raises:
-        ValueError: if ``rgb_to_bgr`` is given: nothing arrives as RGB.
+        ValueError: if ``rgb_to_bgr`` is given, since no image arrives as RGB.
     """
 
-    def __init__(self, mean, std, bgr_to_rgb: bool = True, **kwargs) -> None:
+    def __init__(
+        self,
+        mean: Sequence[float],
+        std: Sequence[float],
+        bgr_to_rgb: bool = True,
+        **kwargs,
+    ) -> None:
         if kwargs.get('rgb_to_bgr'):
             raise ValueError('SemiDataPreprocessor reads BGR: no rgb_to_bgr')
         super().__init__(mean=mean, std=std, bgr_to_rgb=bgr_to_rgb, **kwargs)
 
     def normalize(self, rgb: Tensor) -> Tensor:
-        """Network inputs of (B, 3, H, W) RGB pixels in 0..255."""
+        """Make network inputs of pixels.
+
+        Args:
+            rgb (Tensor): (B, 3, H, W) RGB in 0..255.
+
+        Returns:
+            Tensor: (B, 3, H, W) normalised, in the network's channel order.
+        """
         pixels = rgb if self._channel_conversion else rgb.flip(1)
         return (pixels - self.mean) / self.std
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        """Batch every branch, or one batch in evaluation.
+        """Batch every branch, or one batch.
 
         Args:
-            data (dict): ``inputs`` and ``data_samples``; in training each a
-                dict of lists with None for the images of other branches.
-            training (bool): Whether to keep pixels, branch by branch.
+            data (dict): ``inputs`` and ``data_samples``, lists, or in
+                training dicts of lists, one for each branch, with None for
+                the images of other branches.
+            training (bool): Whether images stay pixels. Defaults to False.
 
         Returns:
             dict: ``inputs`` and ``data_samples`` in the same structure,
@@ -65,20 +95,43 @@ class SemiDataPreprocessor(DetDataPreprocessor):
         """
         if not training:
             return super().forward(data, training)
+        if not isinstance(data['inputs'], dict):
+            return self._pixels(data)
         inputs, data_samples = {}, {}
         for branch, images in data['inputs'].items():
             samples = data['data_samples'][branch]
-            kept = [i for i, image in enumerate(images) if image is not None]
-            if not kept:
+            chosen = [i for i, image in enumerate(images) if image is not None]
+            if not chosen:
                 continue
-            batch = super().forward(
+            batch = self._pixels(
                 dict(
-                    inputs=[images[i] for i in kept],
-                    data_samples=[samples[i] for i in kept],
-                ),
-                training,
+                    inputs=[images[i] for i in chosen],
+                    data_samples=[samples[i] for i in chosen],
+                )
             )
-            # MMDet pads after normalising, with 0: that is the mean pixel.
-            inputs[branch] = to_rgb(self, batch['inputs'])
+            inputs[branch] = batch['inputs']
             data_samples[branch] = batch['data_samples']
         return dict(inputs=inputs, data_samples=data_samples)
+
+    def _pixels(self, data: dict) -> dict:
+        """MMDet's batch, without normalising, padded with the mean pixel."""
+        with self._without_normalization():
+            data = super().forward(data, training=True)
+        mean = self.mean if self._channel_conversion else self.mean.flip(0)
+        for image, sample in zip(
+            data['inputs'], data['data_samples'], strict=True
+        ):
+            height, width = sample.img_shape[:2]
+            image[:, height:] = mean
+            image[:, :height, width:] = mean
+        return data
+
+    @contextmanager
+    def _without_normalization(self) -> Iterator[None]:
+        """Let MMDet's ``forward`` give RGB in 0..255."""
+        flags = self._enable_normalize, self._channel_conversion
+        self._enable_normalize, self._channel_conversion = False, True
+        try:
+            yield
+        finally:
+            self._enable_normalize, self._channel_conversion = flags

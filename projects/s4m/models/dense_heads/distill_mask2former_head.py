@@ -11,6 +11,8 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from s4m.structures.pseudo_instances import TARGET_FIELDS
+
 
 @MODELS.register_module()
 class DistillMask2FormerHead(Mask2FormerHead):
@@ -28,8 +30,16 @@ class DistillMask2FormerHead(Mask2FormerHead):
       ``mask_features`` the first output of the submodule ``pixel_decoder``:
       that is where pseudo-labelling and distillation read them;
     * the pixel decoder may be one without a deformable encoder, such as the
-      ``DPTPixelDecoder``.
+      ``DPTPixelDecoder``;
+    * targets keep the ``scores`` and ``weights`` of pseudo-labels, which this
+      head does not read but a subclass may.
+
+    Attributes:
+        target_masks (str): ``tensor``: pseudo-labels come as bool tensors,
+            see :func:`~s4m.structures.project_pseudo_instances`.
     """
+
+    target_masks = 'tensor'
 
     def __init__(
         self,
@@ -58,20 +68,24 @@ class DistillMask2FormerHead(Mask2FormerHead):
         """Labels and bool masks of each image as tensors on the device.
 
         Args:
-            batch_gt_instances (list[InstanceData]): with ``labels`` and
-                ``masks``.
-            batch_gt_semantic_segs (list): one None an image: this head is
-                for things only.
+            batch_gt_instances (list[InstanceData]): Objects with ``labels``
+                and ``masks``, and perhaps ``scores`` and ``weights``.
+            batch_gt_semantic_segs (list): One None for each image, since
+                this head is for things only.
 
         Returns:
-            list[InstanceData]: ``labels`` (n, ) and ``masks`` (n, H, W).
+            list[InstanceData]: ``labels`` (n, ), ``masks`` (n, H, W) and,
+            where the objects have them, ``scores`` and ``weights``.
         """
         targets = []
         for gt in batch_gt_instances:
             masks = gt.masks
             if not isinstance(masks, Tensor):
                 masks = masks.to_tensor(torch.bool, gt.labels.device)
-            targets.append(InstanceData(labels=gt.labels, masks=masks))
+            extra = {k: gt[k] for k in TARGET_FIELDS if k in gt}
+            targets.append(
+                InstanceData(labels=gt.labels, masks=masks, **extra)
+            )
         return targets
 
     def get_targets(

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-from .contrastive_detectors import (
-    ContrastiveDistillMixin,
-    ContrastiveMask2Former,
+from .contrastive_mask2former import ContrastiveMask2Former
+from .contrastive_self_training import (
+    ContrastiveSelfTrainingMixin,
     object_grid,
     valid_grid,
 )
@@ -13,25 +13,17 @@ from .distill_detectors import (
     DistillRTMDet,
     DistillSOLOv2,
 )
-from .distill_mask2former import (
-    DistillMask2Former,
-    StructuralDistillMixin,
-    record_output,
-    sample_query_points,
-)
+from .distill_mask2former import DistillMask2Former
 from .prompted_detector import PromptedDetector
-from .semi_instance_segmentor import (
-    SemiInstanceSegmentor,
-    check_fits,
-    find_checkpoint,
-    load_detector,
-    network_state,
-    valid_sizes,
+from .semi_instance_segmentor import SemiInstanceSegmentor
+from .structural_distillation import (
+    StructuralDistillMixin,
+    sample_query_points,
 )
 
 __all__ = [
-    'ContrastiveDistillMixin',
     'ContrastiveMask2Former',
+    'ContrastiveSelfTrainingMixin',
     'DistillCondInst',
     'DistillMask2Former',
     'DistillMaskFormer',
@@ -42,13 +34,7 @@ __all__ = [
     'PromptedDetector',
     'SemiInstanceSegmentor',
     'StructuralDistillMixin',
-    'check_fits',
-    'find_checkpoint',
-    'load_detector',
-    'network_state',
     'object_grid',
-    'record_output',
     'sample_query_points',
     'valid_grid',
-    'valid_sizes',
 ]

@@ -13,7 +13,7 @@ from mmdet.models.detectors import (
 )
 from mmdet.registry import MODELS
 
-from .distill_mask2former import StructuralDistillMixin
+from .structural_distillation import StructuralDistillMixin
 
 
 @MODELS.register_module()

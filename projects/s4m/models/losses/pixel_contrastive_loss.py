@@ -3,152 +3,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-_SAMPLINGS = ('uniform', 'mask', 'class', 'fusion')
-_SCOPES = ('all', 'cross_image')
-_VIEWS = ('weak', 'strong')
-
-# Rounding makes 1 - <y, y> of equal descriptors some 1e-7: no candidate.
-_EPS = 1e-5
-
-
-@dataclass
-class PixelDescriptors:
-    """What the sampler knows of the N pixels of each of B images.
-
-    Attributes:
-        queries (Tensor): (B, N, K) P_m, the share of each query in a pixel.
-        classes (Tensor): (B, N, C + 1) F_c, the class of a pixel, "no
-            object" last.
-    """
-
-    queries: Tensor
-    classes: Tensor
-
-    @property
-    def instances(self) -> Tensor:
-        """(B, N) int64 predicted instance: the strongest query.
-
-        Pixels of no object are one instance, K.
-        """
-        background = self.classes.argmax(-1) == self.classes.shape[-1] - 1
-        ids = self.queries.argmax(-1)
-        return ids.masked_fill(background, self.queries.shape[-1])
-
-
-@dataclass
-class FeatureGrid:
-    """Where the (h, w) positions of a feature map lie in a padded image.
-
-    Attributes:
-        rows (Tensor): (h, ) fp32 y coordinates of the centres in pixels; the
-            first pixel spans 0 to 1.
-        cols (Tensor): (w, ) fp32 x coordinates of the centres.
-        image_size (tuple[int, int]): (H, W) of the padded image.
-    """
-
-    rows: Tensor
-    cols: Tensor
-    image_size: tuple[int, int]
-
-    @classmethod
-    def covering(
-        cls,
-        grid_size: tuple[int, int],
-        image_size: tuple[int, int],
-        device: torch.device | str = 'cpu',
-    ) -> FeatureGrid:
-        """The grid of (h, w) equal cells that cover the padded image."""
-        rows, cols = (
-            (torch.arange(n, device=device) + 0.5) * (length / n)
-            for n, length in zip(grid_size, image_size, strict=True)
-        )
-        return cls(rows, cols, tuple(image_size))
-
-    def sample(self, maps: Tensor) -> Tensor:
-        """Bilinear values of maps that cover the padded image.
-
-        Where the grid has equal cells that cover the image, this is
-        ``F.interpolate(maps, (h, w), mode='bilinear')``. Beyond the border
-        the nearest value counts.
-
-        Args:
-            maps (Tensor): (B, K, H', W').
-
-        Returns:
-            Tensor: (B, K, h, w) fp32.
-        """
-        rows, cols = (
-            2 * centre.float() / length - 1
-            for centre, length in zip(
-                (self.rows, self.cols), self.image_size, strict=True
-            )
-        )
-        y, x = torch.meshgrid(rows, cols, indexing='ij')
-        points = torch.stack([x, y], -1).to(maps.device)
-        return F.grid_sample(
-            maps.float(),
-            points.expand(len(maps), -1, -1, -1),
-            mode='bilinear',
-            padding_mode='border',
-            align_corners=False,
-        )
-
-
-@torch.no_grad()
-def pixel_descriptors(
-    mask_logits: Tensor,
-    cls_logits: Tensor,
-    grid: FeatureGrid,
-    mask_temperature: float = 0.5,
-) -> PixelDescriptors:
-    """Fuse mask and class scores on a feature grid.
-
-    ``P_m = softmax_k(mask logits / temperature)``, ``P_c = softmax(class
-    logits)``, ``F_c[p, c] = sum_k P_m[k, p] P_c[k, c]``.
-
-    Args:
-        mask_logits (Tensor): (B, K, H', W') logits that cover the padded
-            image, sampled bilinearly at the grid's centres.
-        cls_logits (Tensor): (B, K, C + 1).
-        grid (FeatureGrid): Centres of the (h, w) positions, N = h * w.
-        mask_temperature (float): Temperature of the softmax over the
-            queries. Defaults to 0.5.
-    """
-    masks = grid.sample(mask_logits)
-    queries = (masks.flatten(2) / mask_temperature).softmax(1).transpose(1, 2)
-    with torch.autocast(queries.device.type, enabled=False):
-        classes = queries @ cls_logits.float().softmax(-1)
-    return PixelDescriptors(queries, classes)
-
-
-@torch.no_grad()
-def draw_negatives(
-    weights: Tensor, num_negatives: int
-) -> tuple[Tensor, Tensor]:
-    """Draw candidates without replacement, in proportion to their weights.
-
-    The largest of ``weight / Exp(1)`` keys, which is Gumbel top-k: the first
-    draw is proportional to the weights, later ones among what is left.
-
-    Args:
-        weights (Tensor): (A, M), at least 0.
-        num_negatives (int): R.
-
-    Returns:
-        tuple[Tensor, Tensor]: (A, min(R, M)) int64 indices, and whether each
-        is one: false where an anchor has fewer candidates.
-    """
-    keys = weights / torch.empty_like(weights).exponential_().clamp_(min=1e-30)
-    keys, index = keys.topk(min(num_negatives, weights.shape[1]), dim=1)
-    return index, keys > 0
+from .feature_grid import FeatureGrid
+from .negatives import (
+    SAMPLINGS,
+    PixelDescriptors,
+    descriptor,
+    draw_negatives,
+    negative_weights,
+    pixel_descriptors,
+)
 
 
 @MODELS.register_module()
@@ -165,33 +34,33 @@ class PixelContrastiveLoss(nn.Module):
     The weight of a candidate is ``max(0, 1 - <y, y'>)``, y the L2-normalised
     concatenation of P_m and F_c (:func:`pixel_descriptors`). Query indices
     mean nothing in another image: its pixels are compared by normalised F_c
-    alone, in mode ``mask`` not at all. Anchors without a candidate (one image
-    and ``cross_image``) have a loss of 0. Pixels of the padding take no part.
+    alone, in mode ``mask`` not at all. Negatives are taken from the weak
+    view. Anchors without a candidate have a loss of 0. Pixels of the padding
+    take no part.
 
     Args:
-        in_channels (int): Channels of the feature map.
+        in_channels (int): Channels of the input feature map.
         hidden_channels (int): Width of the projection head's two hidden
             layers, which have no biases, as in the authors' research code.
             Defaults to 128.
         out_channels (int): Dimension of the embedding z. Defaults to 128.
-        sampling (str): ``fusion``, ``mask`` (P_m alone), ``class`` (F_c
-            alone) or ``uniform``.
-        num_negatives (int): R; an anchor with fewer candidates uses those.
-        negative_scope (str): ``all`` pixels of the batch, or those of other
-            images: ``cross_image``.
-        negative_view (str): View that negatives are taken from.
+        sampling (str): ``fusion`` (default), ``mask`` (P_m alone), ``class``
+            (F_c alone) or ``uniform``.
+        num_negatives (int): Number R of negatives of an anchor; one with
+            fewer candidates uses those. Defaults to 200.
         temperature (float | tuple[float, float]): T, or its first and last
             value of a linear schedule, 0.3 and 0.07 in the authors' research
             code. The schedule's position is a buffer, so that a resumed run
             goes on with it. Defaults to a constant 0.2.
         schedule_iters (int, optional): Iterations of the schedule; goes with
             a pair of temperatures.
-        mask_temperature (float): Of P_m's softmax.
+        mask_temperature (float): Temperature of P_m's softmax over queries.
+            Defaults to 0.5.
         anchors_per_image (int, optional): Random pixels that are anchors; by
             default all are.
         chunk_size (int): Anchors whose similarities to all pixels exist at a
-            time.
-        loss_weight (float): lambda_pxl.
+            time. Defaults to 1024.
+        loss_weight (float): Weight lambda_pxl of the loss. Defaults to 0.1.
 
     Raises:
         ValueError: if an argument is out of range.
@@ -204,8 +73,6 @@ class PixelContrastiveLoss(nn.Module):
         out_channels: int = 128,
         sampling: str = 'fusion',
         num_negatives: int = 200,
-        negative_scope: str = 'all',
-        negative_view: str = 'weak',
         temperature: float | tuple[float, float] = 0.2,
         schedule_iters: int | None = None,
         mask_temperature: float = 0.5,
@@ -214,15 +81,10 @@ class PixelContrastiveLoss(nn.Module):
         loss_weight: float = 0.1,
     ) -> None:
         super().__init__()
-        for name, value, choices in (
-            ('sampling', sampling, _SAMPLINGS),
-            ('negative_scope', negative_scope, _SCOPES),
-            ('negative_view', negative_view, _VIEWS),
-        ):
-            if value not in choices:
-                raise ValueError(
-                    f'{name} must be one of {choices}, got {value!r}'
-                )
+        if sampling not in SAMPLINGS:
+            raise ValueError(
+                f'sampling must be one of {SAMPLINGS}, got {sampling!r}'
+            )
         for name, value in (
             ('num_negatives', num_negatives),
             ('chunk_size', chunk_size),
@@ -246,8 +108,6 @@ class PixelContrastiveLoss(nn.Module):
             )
         self.sampling = sampling
         self.num_negatives = num_negatives
-        self.negative_scope = negative_scope
-        self.negative_view = negative_view
         self.temperatures = span
         self.schedule_iters = schedule_iters
         self.mask_temperature = mask_temperature
@@ -338,91 +198,51 @@ class PixelContrastiveLoss(nn.Module):
         gt_ids: Tensor | None,
     ) -> Tensor:
         """Mean over the anchors; (M, D) embeddings of the valid pixels."""
-        pool = z_weak if self.negative_view == 'weak' else z_strong
         queries, classes = descriptors.queries[valid], descriptors.classes
         classes = classes[valid]
         others = F.normalize(classes, dim=1)
         ids = [descriptors.instances[valid]]
         if gt_ids is not None:
             ids.append(gt_ids.flatten(1)[valid])
-        totals = _Totals(pool) if self.keep_statistics else None
+        totals = _Totals(z_weak) if self.keep_statistics else None
         total, num_anchors, start = z_weak.sum() * 0, 0, 0
         for count in valid.sum(1).tolist():
             own = slice(start, start + count)
             start += count
-            within = self._descriptor(queries[own], classes[own])
+            within = descriptor(queries[own], classes[own], self.sampling)
             anchors = torch.arange(count, device=z_weak.device)
             if self.anchors_per_image is not None:
                 anchors = torch.randperm(count, device=z_weak.device)
                 anchors = anchors[: self.anchors_per_image]
             for part in anchors.split(self.chunk_size):
-                weights = self._weights(part, own, within, others)
-                index, found = draw_negatives(weights, self.num_negatives)
+                weights = negative_weights(
+                    part, own, within, others, self.sampling
+                )
+                index, drawn = draw_negatives(weights, self.num_negatives)
                 here = own.start + part
-                # gather keeps its (A, M) input for the backward pass: that
-                # of all chunks would be the whole square.
+                # Recompute in backward; otherwise autograd keeps an anchors
+                # x pixels matrix for every chunk, together pixels x pixels.
                 cosines = checkpoint(
                     _cosines,
                     z_weak[here],
-                    pool,
+                    z_weak,
                     index,
                     use_reentrant=False,
                     preserve_rng_state=False,
                 )
                 positive = (z_weak[here] * z_strong[here]).sum(1)
                 negative = (cosines / self.temperature).masked_fill(
-                    ~found, -torch.inf
+                    ~drawn, -torch.inf
                 )
                 scaled = (positive / self.temperature)[:, None]
                 losses = torch.cat([scaled, negative], 1).logsumexp(1)
                 total = total + (losses - scaled[:, 0]).sum()
                 if totals is not None:
-                    totals.add(positive, cosines, found, index, here, own, ids)
+                    totals.add(positive, cosines, drawn, index, here, own, ids)
             num_anchors += len(anchors)
         if totals is not None:
             self.statistics = totals.means()
         return total / max(num_anchors, 1)
-
-    def _descriptor(self, queries: Tensor, classes: Tensor) -> Tensor | None:
-        """y of one image's N pixels, None where all are alike."""
-        if self.sampling == 'uniform':
-            return None
-        if self.sampling == 'mask':
-            return F.normalize(queries, dim=1)
-        if self.sampling == 'class':
-            return F.normalize(classes, dim=1)
-        return F.normalize(torch.cat([queries, classes], 1), dim=1)
-
-    @torch.no_grad()
-    def _weights(
-        self,
-        anchors: Tensor,
-        own: slice,
-        within: Tensor | None,
-        others: Tensor,
-    ) -> Tensor:
-        """Weights of all pixels as negatives of one image's anchors.
-
-        Args:
-            anchors (Tensor): (A, ) int64, in the image.
-            own (slice): The image's pixels among all M.
-            within (Tensor, optional): (N, D) y of the image's pixels.
-            others (Tensor): (M, C + 1) normalised F_c of all.
-
-        Returns:
-            Tensor: (A, M).
-        """
-        here = own.start + anchors
-        if self.sampling in ('uniform', 'mask'):
-            weights = others.new_ones(len(anchors), len(others))
-        else:
-            weights = 1 - others[here] @ others.T
-        if self.negative_scope == 'cross_image':
-            weights[:, own] = 0
-        elif within is not None:
-            weights[:, own] = 1 - within[anchors] @ within.T
-        weights.masked_fill_(weights < _EPS, 0)
-        return weights.scatter_(1, here[:, None], 0)
 
 
 def _cosines(z: Tensor, pool: Tensor, index: Tensor) -> Tensor:
@@ -437,18 +257,18 @@ class _Totals:
         self.sums = like.new_zeros(8, dtype=torch.float64)
 
     @torch.no_grad()
-    def add(self, positive, cosines, found, index, here, own, ids) -> None:
+    def add(self, positive, cosines, valid, index, here, own, ids) -> None:
         """One chunk of anchors of one image; see ``_info_nce``."""
-        in_image = found & (index >= own.start) & (index < own.stop)
+        in_image = valid & (index >= own.start) & (index < own.stop)
         values = [
             positive.sum(),
             torch.tensor(len(positive)),
-            (cosines * found).sum(),
-            found.sum(),
+            (cosines * valid).sum(),
+            valid.sum(),
         ]
         for which in ids:
             mine = which[here][:, None]
-            known = found & (mine >= 0)
+            known = valid & (mine >= 0)
             same = in_image & known & (which[index] == mine)
             values += [same.sum(), known.sum()]
         for k, value in enumerate(values):

@@ -41,8 +41,9 @@ class StructuralDistillationLoss(nn.Module):
     mean over rows and tokens of the Huber function of their difference.
 
     Args:
-        beta (float): Where SmoothL1 turns from squared to absolute.
-        loss_weight (float): Weight of the loss.
+        beta (float): Difference at which SmoothL1 turns from squared to
+            absolute. Defaults to 1.
+        loss_weight (float): Weight of the loss. Defaults to 1.
     """
 
     def __init__(self, beta: float = 1.0, loss_weight: float = 1.0) -> None:
@@ -53,6 +54,14 @@ class StructuralDistillationLoss(nn.Module):
         self.loss_weight = loss_weight
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
-        """Compare (B, P, L) rows in fp32; a scalar."""
+        """Compare two sets of rows in fp32.
+
+        Args:
+            pred (Tensor): (B, P, L) rows of the detector.
+            target (Tensor): (B, P, L) rows of the segmenter.
+
+        Returns:
+            Tensor: The weighted loss, a scalar.
+        """
         loss = F.smooth_l1_loss(pred.float(), target.float(), beta=self.beta)
         return self.loss_weight * loss

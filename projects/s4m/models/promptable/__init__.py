@@ -2,19 +2,17 @@
 from .promptable_segmenter import (
     PromptableSegmenter,
     SegmenterEmbeddings,
-    attach_segmenter,
     best_mask,
-    detach_segmenter,
     token_index,
 )
 from .sam2 import SAM2Segmenter
+from .segmenter_owner import SegmenterOwner
 
 __all__ = [
     'PromptableSegmenter',
     'SAM2Segmenter',
     'SegmenterEmbeddings',
-    'attach_segmenter',
+    'SegmenterOwner',
     'best_mask',
-    'detach_segmenter',
     'token_index',
 ]

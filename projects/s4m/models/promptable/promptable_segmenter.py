@@ -7,31 +7,32 @@ from abc import ABCMeta, abstractmethod
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
 @dataclass
 class SegmenterEmbeddings:
-    """What a segmenter keeps of a batch of images.
+    """Embeddings of a batch of images.
 
     Attributes:
         image_embed (Tensor): (B, C, h, w) image tokens.
-        high_res_feats (list[Tensor]): finer maps for the mask decoder, each
+        high_res_feats (list[Tensor]): Finer maps for the mask decoder, each
             (B, C_i, h_i, w_i); may be empty.
-        canvas_size (tuple[int, int]): (H, W) in pixels of the (padded)
-            images that were encoded. Prompts are in pixels of this canvas.
+        image_size (tuple[int, int]): (H, W) in pixels of the (padded)
+            images that were encoded, which prompts refer to.
     """
 
     image_embed: Tensor
     high_res_feats: list[Tensor]
-    canvas_size: tuple[int, int]
+    image_size: tuple[int, int]
 
     def __len__(self) -> int:
         return len(self.image_embed)
 
     @property
     def grid_size(self) -> tuple[int, int]:
-        """(h, w) of the token grid that covers the canvas."""
+        """(h, w) of the token grid that covers the padded image."""
         return tuple(self.image_embed.shape[-2:])
 
     def select(self, image_ids: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -61,8 +62,12 @@ class PromptableSegmenter(nn.Module, metaclass=ABCMeta):
     Args:
         frozen (bool): If true, parameters require no gradient, every call
             runs under ``torch.no_grad()``, the module stays in eval mode
-            whatever ``train()`` says, and :func:`attach_segmenter` keeps it
-            out of its owner's module tree.
+            whatever ``train()`` says, and its
+            :class:`~s4m.models.promptable.SegmenterOwner` keeps it out of
+            the module tree. Defaults to True.
+
+    A subclass implements :meth:`encode` and :meth:`decode`, and may implement
+    :meth:`similarity`.
     """
 
     def __init__(self, frozen: bool = True) -> None:
@@ -93,77 +98,81 @@ class PromptableSegmenter(nn.Module, metaclass=ABCMeta):
         """Segment one object for each of N prompts.
 
         Args:
-            embeddings (SegmenterEmbeddings): of B images.
+            embeddings (SegmenterEmbeddings): Embeddings of B images.
             image_ids (Tensor): (N, ) int64, the image of each prompt.
             points (Tensor, optional): (N, P, 2) positive points (x, y) in
-                pixels of the canvas.
-            boxes (Tensor, optional): (N, 4) xyxy in pixels of the canvas.
-            multimask (bool): Several hypotheses per prompt, or one.
+                pixels of the padded image.
+            boxes (Tensor, optional): (N, 4) xyxy in pixels of the padded
+                image.
+            multimask (bool): Whether to return several hypotheses for each
+                prompt, or one. Defaults to True.
 
         Returns:
             tuple[Tensor, Tensor]: (N, M, h', w') low-resolution mask logits
             in fp32, object where > 0, and (N, M) predicted IoUs.
         """
 
-    @abstractmethod
     def similarity(
         self, embeddings: SegmenterEmbeddings, points: Tensor
     ) -> Tensor:
         """Self-similarity rows of the prompt-conditioned image tokens.
 
+        Optional: only structural distillation calls it.
+
         Args:
-            embeddings (SegmenterEmbeddings): of B images.
-            points (Tensor): (B, P, 2) points (x, y) in pixels of the canvas,
-                each prompted alone.
+            embeddings (SegmenterEmbeddings): Embeddings of B images.
+            points (Tensor): (B, P, 2) points (x, y) in pixels of the padded
+                image, each prompted alone.
 
         Returns:
             Tensor: (B, P, h * w) fp32 cosine similarities.
+
+        Raises:
+            NotImplementedError: if the segmenter has no such rows.
         """
+        raise NotImplementedError(
+            f'{type(self).__name__} has no method `similarity`, which '
+            'structural distillation compares with.'
+        )
 
 
 def token_index(
-    points: Tensor, canvas_size: tuple[int, int], grid_size: tuple[int, int]
+    points: Tensor, image_size: tuple[int, int], grid_size: tuple[int, int]
 ) -> Tensor:
     """Flat index of the token under each point.
 
-    The tokens cover the whole padded canvas, so this is
+    The tokens cover the whole padded image, so this is
     ``floor(y * h / H) * w + floor(x * w / W)``.
 
     Args:
-        points (Tensor): (..., 2) as (x, y) in pixels.
-        canvas_size (tuple[int, int]): (H, W) in pixels.
-        grid_size (tuple[int, int]): (h, w) in tokens.
+        points (Tensor): (..., 2) points (x, y) in pixels.
+        image_size (tuple[int, int]): (H, W) of the padded image in pixels.
+        grid_size (tuple[int, int]): (h, w) of the token grid.
 
     Returns:
         Tensor: (...) int64.
     """
-    (height, width), (h, w) = canvas_size, grid_size
+    (height, width), (h, w) = image_size, grid_size
     # Multiply before dividing: both are small integers, exact in fp32.
     col = (points[..., 0] * w / width).floor().long().clamp(0, w - 1)
     row = (points[..., 1] * h / height).floor().long().clamp(0, h - 1)
     return row * w + col
 
 
-def attach_segmenter(
-    owner: nn.Module, segmenter: PromptableSegmenter | None
-) -> None:
-    """Make ``owner.segmenter`` the given one.
+def cosine_rows(maps: Tensor, index: Tensor) -> Tensor:
+    """Cosines of one token of each map with all of them, in fp32.
 
-    A frozen segmenter is kept out of ``owner``'s module tree, hence out of
-    its state dict, optimiser, gradient buckets and moving averages.
+    Args:
+        maps (Tensor): (B, P, L, C) tokens of P maps of each of B images.
+        index (Tensor): (B, P) int64, the token of each map.
+
+    Returns:
+        Tensor: (B, P, L) fp32 cosines, whatever the autocast.
     """
-    detach_segmenter(owner)
-    if segmenter is not None and not segmenter.frozen:
-        del owner.__dict__['segmenter']
-        owner.add_module('segmenter', segmenter)
-    else:
-        owner.__dict__['segmenter'] = segmenter
-
-
-def detach_segmenter(owner: nn.Module) -> None:
-    """Undo :func:`attach_segmenter`."""
-    owner._modules.pop('segmenter', None)
-    owner.__dict__['segmenter'] = None
+    with torch.autocast(maps.device.type, enabled=False):
+        maps = F.normalize(maps.float(), dim=-1)
+        at = index[:, :, None, None].expand(-1, -1, 1, maps.shape[-1])
+        return (maps @ maps.gather(2, at).transpose(2, 3)).squeeze(3)
 
 
 def best_mask(logits: Tensor, ious: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,58 +3,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import pickle
 from collections.abc import Sequence
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
 from mmengine.logging import print_log
-from torch import Tensor, nn
-
-from s4m.utils.checkpoints import compare_state_dicts
+from torch import Tensor
 
 from .promptable_segmenter import (
     PromptableSegmenter,
     SegmenterEmbeddings,
+    cosine_rows,
     token_index,
 )
-
-#: Short names of sam2's stock configs, as in the names of its checkpoints.
-STOCK_CONFIGS = {
-    f'{version}_hiera_{short}': (
-        f'configs/{version}/{version}_hiera_{file}.yaml'
-    )
-    for version in ('sam2', 'sam2.1')
-    for short, file in (
-        ('tiny', 't'),
-        ('small', 's'),
-        ('base_plus', 'b+'),
-        ('large', 'l'),
-    )
-}
-
-#: The tiny SAM 2 that this project trained itself, for its demo and tests.
-ASSETS = Path(__file__).resolve().parents[2] / 'assets'
-SHIPPED = {'nano_sam2': (ASSETS / 'nano_sam2.yaml', ASSETS / 'nano_sam2.pt')}
-
-# Parameters that only videos use. SAM's image path never reads them, so a
-# checkpoint made for images may leave them out.
-VIDEO_ONLY = (
-    'memory_attention.',
-    'memory_encoder.',
-    'maskmem_tpos_enc',
-    'no_mem_pos_enc',
-    'no_obj_ptr',
-    'no_obj_embed_spatial',
-    'mask_downsample.',
-    'obj_ptr_proj.',
-    'obj_ptr_tpos_proj.',
-)
+from .sam2_build import build_sam2_model, load_sam2_checkpoint
 
 _PIXEL_MEAN = (0.485, 0.456, 0.406)
 _PIXEL_STD = (0.229, 0.224, 0.225)
@@ -64,138 +28,6 @@ _DTYPES = ('float32', 'bfloat16', 'float16')
 # leave the caches and a prompt takes up to 1.7 times as long
 # (docs/benchmarks.md).
 _CPU_TOKENS = 8192
-
-
-@contextmanager
-def _no_global_hydra():
-    """Undo sam2's initialisation of Hydra's global state on import.
-
-    An application of the user's that uses Hydra itself would otherwise fail
-    with "GlobalHydra is already initialized".
-    """
-    from hydra.core.global_hydra import GlobalHydra
-
-    was_initialized = GlobalHydra.instance().is_initialized()
-    try:
-        yield
-    finally:
-        if not was_initialized:
-            GlobalHydra.instance().clear()
-
-
-def build_sam2_model(config: str, image_size: int | None = None) -> nn.Module:
-    """Instantiate sam2's model from a yaml, without Hydra's global state.
-
-    Args:
-        config (str): ``sam2[.1]_hiera_{tiny,small,base_plus,large}``,
-            ``nano_sam2``, or the path of a yaml in sam2's layout.
-        image_size (int, optional): Input side in pixels, instead of the
-            yaml's.
-
-    Returns:
-        nn.Module: ``SAM2Base`` with random weights, in eval mode.
-
-    Raises:
-        ImportError: if sam2 is not installed.
-        FileNotFoundError: if ``config`` is neither a known name nor a file.
-    """
-    try:
-        with _no_global_hydra():
-            sam2 = importlib.import_module('sam2')
-    except ImportError as e:
-        raise ImportError(
-            'SAM2Segmenter needs the package sam2: '
-            'SAM2_BUILD_CUDA=0 pip install sam2 --no-build-isolation'
-        ) from e
-    from hydra.utils import instantiate
-    from omegaconf import OmegaConf
-
-    if config in STOCK_CONFIGS:
-        path = Path(sam2.__path__[0]) / STOCK_CONFIGS[config]
-    elif config in SHIPPED:
-        path = SHIPPED[config][0]
-    else:
-        path = Path(config)
-    if not path.is_file():
-        names = ', '.join([*STOCK_CONFIGS, *SHIPPED])
-        raise FileNotFoundError(
-            f'SAM2 config {config!r} is neither a file nor one of {names}.'
-        )
-    cfg = OmegaConf.load(path)
-    if 'model' not in cfg:
-        raise ValueError(
-            f"SAM2 config {path} has no 'model' entry; see sam2's own yaml "
-            'files for the layout.'
-        )
-    if image_size is not None:
-        cfg.model.image_size = image_size
-    OmegaConf.resolve(cfg)
-    return instantiate(cfg.model, _recursive_=True).eval()
-
-
-def load_sam2_checkpoint(
-    model: nn.Module, checkpoint: str, sha256: str | None = None
-) -> None:
-    """Load a sam2 checkpoint ``{'model': state_dict}`` strictly.
-
-    Args:
-        model (nn.Module): ``SAM2Base``.
-        checkpoint (str): a file, or ``nano_sam2``.
-        sha256 (str, optional): expected digest, or its first characters.
-
-    Raises:
-        FileNotFoundError: if the file is missing.
-        ValueError: if the digest differs, the file is damaged, or its keys
-            or shapes are not those of ``model``.
-    """
-    if checkpoint in SHIPPED:
-        path = SHIPPED[checkpoint][1]
-    else:
-        path = Path(checkpoint).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(
-            f'SAM2 checkpoint {path} does not exist. The official ones are '
-            'listed at https://github.com/facebookresearch/sam2#download-'
-            'checkpoints; put the file there, or set the '
-            "segmenter's `checkpoint` to where it is."
-        )
-    if sha256 is not None:
-        with path.open('rb') as f:
-            digest = hashlib.file_digest(f, 'sha256').hexdigest()
-        if not digest.startswith(sha256.lower()):
-            raise ValueError(
-                f'SAM2 checkpoint {path} has sha256 {digest}, expected '
-                f'{sha256}: the download is incomplete or another file.'
-            )
-    try:
-        state = torch.load(path, map_location='cpu', weights_only=True)
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as e:
-        raise ValueError(
-            f'SAM2 checkpoint {path} cannot be read ({e}): it is truncated '
-            'or not a PyTorch file. Download it again.'
-        ) from e
-    state = state.get('model') if isinstance(state, dict) else None
-    if not isinstance(state, dict):
-        raise ValueError(
-            f"SAM2 checkpoint {path} has no 'model' entry: it is not a "
-            'checkpoint of sam2.'
-        )
-    missing, unexpected, shapes = compare_state_dicts(
-        model.state_dict(), state, optional=VIDEO_ONLY
-    )
-    if missing or unexpected or shapes:
-        raise ValueError(
-            f'SAM2 checkpoint {path} does not fit the configured model: '
-            f'{_some("missing", missing)}, {_some("unexpected", unexpected)}, '
-            f'{_some("of another shape", shapes)}. '
-            "Is the segmenter's `config` the one of this checkpoint?"
-        )
-    model.load_state_dict(state, strict=False)
-
-
-def _some(what: str, keys: list[str]) -> str:
-    shown = ', '.join(keys[:3]) + (', ...' if len(keys) > 3 else '')
-    return f'{len(keys)} {what}' + (f' ({shown})' if keys else '')
 
 
 @MODELS.register_module()
@@ -217,9 +49,9 @@ class SAM2Segmenter(PromptableSegmenter):
             :meth:`decode_chunk`.
         dtype (str): ``float32``, ``bfloat16`` or ``float16``: the autocast
             dtype of encoder and decoder, whatever the surrounding autocast.
-        frozen (bool): See :class:`PromptableSegmenter`. One that trains reads its
-            checkpoint in :meth:`init_weights`, as MMDet's modules do: what
-            was trained is in its owner's checkpoint.
+        frozen (bool): See :class:`PromptableSegmenter`. One that trains
+            reads its checkpoint in :meth:`init_weights`, as MMDet's modules
+            do: what was trained is in its owner's checkpoint.
         trainable (Sequence[str], optional): Submodules of sam2's model that
             train, such as ``image_encoder.neck``; by default all of it.
 
@@ -325,11 +157,11 @@ class SAM2Segmenter(PromptableSegmenter):
         """Decode N prompts; see :meth:`PromptableSegmenter.decode`.
 
         Logits are at a quarter of the model's input size (256 x 256 at 1024)
-        and cover the whole canvas.
+        and cover the padded image.
         """
         if (points is None) == (boxes is None):
             raise ValueError('give either points or boxes')
-        coords, labels = self._prompts(points, boxes, embeddings.canvas_size)
+        coords, labels = self._prompts(points, boxes, embeddings.image_size)
         logits, ious = [], []
         decoder = self.model.sam_mask_decoder
         with self._context(coords.device):
@@ -372,8 +204,9 @@ class SAM2Segmenter(PromptableSegmenter):
         a time.
 
         Args:
-            embeddings (SegmenterEmbeddings): of B images.
-            points (Tensor): (B, P, 2) as (x, y) in pixels of the canvas.
+            embeddings (SegmenterEmbeddings): Embeddings of B images.
+            points (Tensor): (B, P, 2) points (x, y) in pixels of the padded
+                image.
 
         Returns:
             Tensor: (B, P, h * w) in fp32.
@@ -381,9 +214,9 @@ class SAM2Segmenter(PromptableSegmenter):
         num_images, num_points = points.shape[:2]
         grid = embeddings.grid_size
         coords, labels = self._prompts(
-            points.reshape(-1, 1, 2), None, embeddings.canvas_size
+            points.reshape(-1, 1, 2), None, embeddings.image_size
         )
-        index = token_index(points, embeddings.canvas_size, grid)
+        index = token_index(points, embeddings.image_size, grid)
         encoder = self.model.sam_prompt_encoder
         rows = points.new_empty(
             (num_images, num_points, grid[0] * grid[1]), dtype=torch.float32
@@ -401,7 +234,7 @@ class SAM2Segmenter(PromptableSegmenter):
             for start in range(0, num_points, step):
                 part = slice(start, start + step)
                 maps = self._two_way(keys, dense_pe, tokens[:, part])
-                rows[:, part] = _cosine_rows(maps, index[:, part])
+                rows[:, part] = cosine_rows(maps, index[:, part])
         return rows
 
     def decode_chunk(self, embeddings: SegmenterEmbeddings) -> int:
@@ -424,13 +257,13 @@ class SAM2Segmenter(PromptableSegmenter):
         self,
         points: Tensor | None,
         boxes: Tensor | None,
-        canvas_size: tuple[int, int],
+        image_size: tuple[int, int],
     ) -> tuple[Tensor, Tensor]:
         """Prompt coordinates in the model's pixels, and sam2's labels."""
         coords = points if points is not None else boxes.view(-1, 2, 2)
-        height, width = canvas_size
-        canvas = coords.new_tensor([width, height], dtype=torch.float32)
-        coords = coords.float() / canvas * self.model.image_size
+        height, width = image_size
+        size = coords.new_tensor([width, height], dtype=torch.float32)
+        coords = coords.float() / size * self.model.image_size
         if points is not None:
             labels = torch.ones(
                 coords.shape[:2], dtype=torch.int, device=coords.device
@@ -503,19 +336,3 @@ class SAM2Segmenter(PromptableSegmenter):
                 queries=queries, keys=maps, query_pe=token_pe, key_pe=key_pe
             )
         return maps.view(num_images, num_prompts, *maps.shape[1:])
-
-
-def _cosine_rows(maps: Tensor, index: Tensor) -> Tensor:
-    """Cosines of one token of each map with all of them, in fp32.
-
-    Args:
-        maps (Tensor): (B, P, L, C).
-        index (Tensor): (B, P).
-
-    Returns:
-        Tensor: (B, P, L).
-    """
-    with torch.autocast(maps.device.type, enabled=False):
-        maps = F.normalize(maps.float(), dim=-1)
-        at = index[:, :, None, None].expand(-1, -1, 1, maps.shape[-1])
-        return (maps @ maps.gather(2, at).transpose(2, 3)).squeeze(3)

@@ -14,7 +14,7 @@ from mmdet.utils import InstanceList
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-# Of the soft masks that stand for logits, as the query-based segmenters have.
+# Stride of the soft masks that replace mask logits; 4, as in Mask2Former.
 _STRIDE = 4
 _EPS = 1e-4
 
@@ -28,9 +28,10 @@ class PredictionPseudoLabeler(nn.Module):
     binarisation of masks are the detector's own (its ``test_cfg``).
 
     Args:
-        score_thr (float | Sequence[float]): Least score, of all classes or of
-            each.
-        size_thr (float): Least area of a mask in pixels of the image.
+        score_thr (float | Sequence[float]): Score that predictions have to
+            exceed, one for all classes or one for each. Defaults to 0.5.
+        size_thr (float): Area in pixels of the image that masks have to
+            exceed. Defaults to 80.
 
     Raises:
         ValueError: if a threshold is out of range.
@@ -57,11 +58,20 @@ class PredictionPseudoLabeler(nn.Module):
         batch_inputs: Tensor,
         batch_data_samples: SampleList,
     ) -> SampleList:
-        """Predictions on the augmented view itself.
+        """Predict on the augmented view itself.
 
         Detectors rescale masks to ``ori_shape``, some of them always, others
-        by ``scale_factor``, which know nothing of the crop: the view is
-        passed as an original image.
+        by ``scale_factor``, neither of which accounts for the crop: the view
+        is passed as if it were the original image.
+
+        Args:
+            teacher (BaseDetector): The teacher, in eval mode.
+            batch_inputs (Tensor): (B, 3, H, W) normalised views.
+            batch_data_samples (list[DetDataSample]): Samples with
+                ``img_shape``.
+
+        Returns:
+            list[DetDataSample]: Samples with ``pred_instances``.
         """
         views = [
             DetDataSample(
@@ -82,10 +92,10 @@ class PredictionPseudoLabeler(nn.Module):
         """Select pseudo-labels.
 
         Args:
-            outputs (list[DetDataSample]): with ``pred_instances``: ``labels``
-                and ``scores`` (n, ), ``masks`` (n, h, w) bool of the valid
-                part of the view.
-            batch_data_samples (list[DetDataSample]): with
+            outputs (list[DetDataSample]): Samples with ``pred_instances``:
+                ``labels`` and ``scores`` (n, ), ``masks`` (n, h, w) bool of
+                the valid part of the view.
+            batch_data_samples (list[DetDataSample]): Samples with
                 ``batch_input_shape`` (H, W).
 
         Returns:
@@ -102,7 +112,7 @@ class PredictionPseudoLabeler(nn.Module):
         ]
 
     def _select(
-        self, pred: InstanceData, canvas: tuple[int, int]
+        self, pred: InstanceData, padded: tuple[int, int]
     ) -> InstanceData:
         thresholds = self.score_thr
         if len(thresholds) > 1:
@@ -117,7 +127,7 @@ class PredictionPseudoLabeler(nn.Module):
         kept = (pred.scores > thresholds) & (area > self.size_thr)
         masks = masks[kept]
         height, width = masks.shape[-2:]
-        masks = F.pad(masks, (0, canvas[1] - width, 0, canvas[0] - height))
+        masks = F.pad(masks, (0, padded[1] - width, 0, padded[0] - height))
         share = F.avg_pool2d(masks[:, None].float(), _STRIDE, ceil_mode=True)[
             :, 0
         ]

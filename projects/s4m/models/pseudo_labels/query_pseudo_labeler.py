@@ -22,9 +22,10 @@ class QueryPseudoLabeler(nn.Module):
     weighting, no suppression of overlaps.
 
     Args:
-        cls_thr (float): Least softmax probability over K + 1 classes.
-        size_thr (float): Least sum of mask probabilities, in pixels of the
-            (h, w) mask logits.
+        cls_thr (float): Softmax probability over K + 1 classes that a query
+            has to exceed. Defaults to 0.7.
+        size_thr (float): Sum of mask probabilities, in pixels of the (h, w)
+            mask logits, that a query has to exceed. Defaults to 5.
 
     Raises:
         ValueError: if ``cls_thr`` is outside 0..1 or ``size_thr`` negative.
@@ -46,7 +47,16 @@ class QueryPseudoLabeler(nn.Module):
         batch_inputs: Tensor,
         batch_data_samples: SampleList,
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Raw logits of all decoder layers."""
+        """Run the teacher without its post-processing.
+
+        Args:
+            teacher (BaseDetector): The teacher, in eval mode.
+            batch_inputs (Tensor): (B, 3, H, W) normalised views.
+            batch_data_samples (list[DetDataSample]): Samples of the views.
+
+        Returns:
+            tuple: Class and mask logits of all decoder layers.
+        """
         return teacher(batch_inputs, batch_data_samples, mode='tensor')
 
     @torch.no_grad()
@@ -58,9 +68,10 @@ class QueryPseudoLabeler(nn.Module):
         """Select pseudo-labels.
 
         Args:
-            outputs (tuple): Lists, one item a decoder layer, of (B, Q, K + 1)
-                class logits and (B, Q, h, w) mask logits. The last counts.
-            batch_data_samples (list[DetDataSample]): unused.
+            outputs (tuple): Lists, one item for each decoder layer, of
+                (B, Q, K + 1) class logits and (B, Q, h, w) mask logits. Only
+                the last layer's are used.
+            batch_data_samples (list[DetDataSample]): Not used.
 
         Returns:
             list[InstanceData]: ``labels`` (n, ), ``scores`` (n, ),

@@ -1,0 +1,15 @@
+# Guided Distillation on Cityscapes, 16 + 16 images, for any detector.
+_base_ = [
+    '../datasets/cityscapes_semi.py',
+    '../schedules/cityscapes_90k.py',
+    './semi_supervised.py',
+]
+
+val_cfg = dict(type='TeacherStudentValLoop')
+default_hooks = dict(
+    mean_teacher=dict(
+        type='BurnInMeanTeacherHook', burn_in=15000, momentum=0.0004
+    ),
+    checkpoint=dict(save_best='student/cityscapes/mAP'),
+)
+auto_scale_lr = dict(base_batch_size=32)

@@ -1,4 +1,0 @@
-# SSKD with other negatives: 'class' instead of 'fusion'.
-_base_ = '../sskd/sskd_distill_shapes_5p.py'
-
-model = dict(loss_contrast=dict(sampling='class'))

@@ -1,5 +1,0 @@
-# SSKD without L_pxl.
-_base_ = '../sskd/sskd_distill_shapes_5p.py'
-
-model = dict(loss_contrast=None, strong_augment=None)
-custom_hooks = []

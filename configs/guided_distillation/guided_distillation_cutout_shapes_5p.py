@@ -1,0 +1,3 @@
+# Strong augmentation and cutout (Figure 6, "PT").
+_base_ = './guided_distillation_shapes_5p.py'
+model = dict(strong_augment=dict(cutout=True))

@@ -1,0 +1,3 @@
+# The teacher never changes, as in Noisy Boundaries.
+_base_ = './guided_distillation_cityscapes_5p.py'
+default_hooks = dict(mean_teacher=dict(strategy='fixed'))

@@ -1,0 +1,3 @@
+# No strong augmentation (Figure 6, "Same").
+_base_ = './guided_distillation_shapes_5p.py'
+model = dict(strong_augment=None)

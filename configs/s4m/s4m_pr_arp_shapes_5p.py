@@ -1,0 +1,3 @@
+# + PR + ARP, the supervised teacher.
+_base_ = '../_base_/methods/s4m_shapes.py'
+model = dict(teacher_checkpoint='work_dirs/supervised_shapes_5p')

@@ -1,3 +1,0 @@
-# Strong augmentation and cutout (Figure 6, "PT").
-_base_ = '../shapes/guided_distillation_shapes_5p.py'
-model = dict(strong_augment=dict(cutout=True))

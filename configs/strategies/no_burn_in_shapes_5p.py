@@ -1,4 +1,0 @@
-# The teacher is the student's moving average from the first iteration on.
-_base_ = '../shapes/guided_distillation_shapes_5p.py'
-model = dict(teacher_checkpoint=None)
-custom_hooks = [dict(_base_.mean_teacher, burn_in=0)]

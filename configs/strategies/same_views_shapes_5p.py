@@ -1,3 +1,0 @@
-# No strong augmentation (Figure 6, "Same").
-_base_ = '../shapes/guided_distillation_shapes_5p.py'
-model = dict(strong_augment=None)

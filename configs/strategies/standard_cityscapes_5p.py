@@ -1,4 +1,0 @@
-# Burn-in without unlabelled images, as Polite Teacher.
-_base_ = '../guided_distillation/guided_distillation_cityscapes_5p.py'
-model = dict(teacher_checkpoint=None)
-custom_hooks = [dict(_base_.mean_teacher, strategy='standard')]

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the command lines in ``tools/`` share.
+
+A tool is an argument parser and one call of the library::
+
+    from s4m.apis.cli import add_cfg_options, make_parser, one_line_errors
+    from s4m.apis.training import train
+
+
+    @one_line_errors
+    def main() -> None:
+        parser = make_parser(__doc__)
+        parser.add_argument('config')
+        add_cfg_options(parser)
+        train(**vars(parser.parse_args()))
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+from mmengine.config import DictAction
+
+T = TypeVar('T')
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def make_parser(doc: str | None, **kwargs) -> argparse.ArgumentParser:
+    """Parser that shows the docstring of a tool as its description.
+
+    Args:
+        doc (str, optional): ``__doc__`` of the tool; line breaks are kept.
+        **kwargs: Further arguments of ``argparse.ArgumentParser``.
+    """
+    return argparse.ArgumentParser(
+        description=doc,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        **kwargs,
+    )
+
+
+def add_launcher(parser: argparse.ArgumentParser) -> None:
+    """Add ``--launcher``, which MMDetection's launch scripts pass."""
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='what started the processes of a distributed run',
+    )
+    # torch.distributed.launch passes it; LOCAL_RANK says the same.
+    parser.add_argument(
+        '--local_rank',
+        '--local-rank',
+        action=_Ignore,
+        dest=argparse.SUPPRESS,
+        help=argparse.SUPPRESS,
+    )
+
+
+class _Ignore(argparse.Action):
+    """Accept an option with a value and keep nothing of it."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        return
+
+
+def add_cfg_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--cfg-options key=value ...``: a dict, or None if not given."""
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override values of the config, for instance '
+        'train_cfg.max_iters=100 train_dataloader.batch_size=2',
+    )
+
+
+def add_split(parser: argparse.ArgumentParser) -> None:
+    """Add ``--split NAME``, the labelled and unlabelled images."""
+    parser.add_argument(
+        '--split',
+        metavar='NAME',
+        help='split in the folder of the published one, for instance '
+        'seed0@10; work directories are then in work_dirs/NAME',
+    )
+
+
+def add_amp(parser: argparse.ArgumentParser) -> None:
+    """Add ``--amp`` and ``--auto-scale-lr``."""
+    parser.add_argument(
+        '--amp',
+        nargs='?',
+        const='bf16',
+        choices=['bf16', 'fp16'],
+        help='automatic mixed precision (bf16 if no type is given)',
+    )
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate with the total batch size',
+    )
+
+
+def one_line_errors(main: Callable[..., T]) -> Callable[..., T]:
+    """Decorator that reports a user's mistake as one line.
+
+    An error that the library raises on purpose (a ``ValueError`` from a line
+    of this package) and one that names what is missing (``OSError``,
+    ``ImportError``) ends the program with exit status 1 and its message on
+    stderr. Every other exception is a programming error and keeps its
+    traceback.
+
+    Args:
+        main (Callable): The ``main`` of a tool.
+
+    Raises:
+        SystemExit: with the message of the error.
+    """
+
+    @functools.wraps(main)
+    def run(*args, **kwargs) -> T:
+        try:
+            return main(*args, **kwargs)
+        except (ValueError, OSError, ImportError) as e:
+            if isinstance(e, ValueError) and not _is_raised_here(e):
+                raise
+            raise SystemExit(_one_line(e)) from e
+
+    return run
+
+
+def _one_line(error: Exception) -> str:
+    """Message of an error without line breaks."""
+    text = ' '.join(str(error).split())
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        text = f'{error.filename}: {error.strerror}'
+    return text or type(error).__name__
+
+
+def _is_raised_here(error: BaseException) -> bool:
+    """Whether a line of this package or of a tool raised the error.
+
+    MMEngine's registry raises errors of a constructor again, and a pool of
+    processes those of its workers, therefore the whole chain is looked at.
+    """
+    return any(
+        name == '__main__' or name.split('.')[0] == 's4m'
+        for name in _raised_by(error)
+    )
+
+
+def _raised_by(error: BaseException | None) -> Iterator[str]:
+    """Names of the modules that raised an error and its causes."""
+    while error is not None:
+        frames: TracebackType | None = error.__traceback__
+        while frames is not None and frames.tb_next is not None:
+            frames = frames.tb_next
+        if frames is not None:
+            yield frames.tb_frame.f_globals.get('__name__', '')
+        # multiprocessing and concurrent.futures keep a worker's as text.
+        remote = re.findall(r'File "(.+?)", line', str(error.__cause__ or ''))
+        if remote and PACKAGE in Path(remote[-1]).parents:
+            yield 's4m'
+        error = error.__cause__ or error.__context__

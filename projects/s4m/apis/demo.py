@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Four methods on Shapes, from nothing to a report."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from s4m.evaluation import quality_of_teacher, write_quality
+from s4m.visualization import plot_training_curves, write_report
+
+from .config import resource_dir
+from .launcher import Launcher
+from .pipeline import run_stage
+from .shapes_tables import schedule
+from .stages import Stage, stages_of
+
+DATA = Path('data/shapes')
+ANNOTATIONS = DATA / 'annotations/instancesonly_filtered_gtFine_train.json'
+#: Last stage of each chain, and the names of its stages in the report. The
+#: two chains run side by side.
+CHAINS = {
+    'guided_distillation_shapes_5p': ('Supervised', 'Guided Distillation'),
+    's4m_shapes_5p': ('S4M teacher', 'S4M'),
+}
+#: Rows of the report.
+ORDER = ('Supervised', 'Guided Distillation', 'S4M teacher', 'S4M')
+
+
+def run_demo(
+    *, iters: int = 800, seed: int = 0, fast: bool = False
+) -> tuple[Path, dict[str, dict[str, Any]]]:
+    """Make the data, train and test four models and write a report.
+
+    What is done is not done again; a stopped run is resumed. The data are in
+    ``data/shapes``, the runs in ``work_dirs/demo`` of the current folder.
+
+    Args:
+        iters (int): Iterations of each training, 800 by default.
+        seed (int): Seed of the trainings, 0 by default.
+        fast (bool): Whether 16 iterations and few images only prove the
+            path, in ``work_dirs/demo_fast``. False by default.
+
+    Returns:
+        tuple[Path, dict]: the page, and the result of each method
+        (:func:`s4m.apis.pipeline.run_stage`).
+    """
+    iters = 16 if fast else iters
+    work_dir = Path('work_dirs', 'demo_fast' if fast else 'demo')
+    work_dir.mkdir(parents=True, exist_ok=True)
+    prepare_data()
+    stages = demo_stages(work_dir, iters, seed)
+    results = _train_all(stages, iters)
+    runs = {name: stages[name].makes for name in ORDER}
+    quality = _quality(stages['S4M'], work_dir, 24 if fast else None)
+    plot_training_curves(runs, work_dir / 'curves.png')
+    return write_report(work_dir, results, quality, iters), results
+
+
+def demo_stages(work_dir: Path, iters: int, seed: int) -> dict[str, Stage]:
+    """Stages of the demo by their names, each chain in its order."""
+    stages = {}
+    for config, names in CHAINS.items():
+        chain = stages_of(
+            config,
+            root=work_dir,
+            options_of=lambda cfg: schedule(cfg, iters, seed),
+        )
+        stages |= zip(names, chain, strict=True)
+    return stages
+
+
+def prepare_data() -> None:
+    """Make Shapes, its COCO files and the 5 % split where they are missing."""
+    split = DATA / 'annotations/semi/seed0@5-unlabeled.json'
+    for made, tool, *arguments in (
+        (DATA / 'gtFine', 'make_shapes', '--out', DATA),
+        (ANNOTATIONS, 'cityscapes', DATA),
+        (split, 'cityscapes_splits', DATA, '--percent', 5, '--seed', 0),
+    ):
+        if not made.exists():
+            file = resource_dir() / 'tools/dataset_converters' / f'{tool}.py'
+            subprocess.run(
+                [sys.executable, str(file), *map(str, arguments)],
+                check=True,
+                env={'OMP_NUM_THREADS': '1', **os.environ},
+            )
+
+
+def _train_all(
+    stages: dict[str, Stage], iters: int
+) -> dict[str, dict[str, Any]]:
+    """Train and test the stages, the chains side by side, with bars."""
+    columns = [
+        TextColumn('{task.description:20}'),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    ]
+    results: dict[str, dict[str, Any]] = {}
+    with Progress(*columns) as bars, ThreadPoolExecutor(len(CHAINS)) as pool:
+        tasks = {
+            name: bars.add_task(name, total=iters, start=False)
+            for names in CHAINS.values()
+            for name in names
+        }
+
+        def run_chain(names: tuple[str, ...]) -> None:
+            for name in names:
+                task = tasks[name]
+                bars.start_task(task)
+                launcher = Launcher(
+                    quiet=True,
+                    progress=lambda _, done, task=task: bars.update(
+                        task, completed=done
+                    ),
+                )
+                results[name] = run_stage(stages[name], launcher)
+                bars.update(task, completed=iters)
+
+        for job in [pool.submit(run_chain, n) for n in CHAINS.values()]:
+            job.result()
+    return {name: results[name] for name in ORDER}
+
+
+def _quality(
+    stage: Stage, work_dir: Path, limit: int | None
+) -> dict[str, Any]:
+    """Figures and pictures of the first pseudo-labels of a stage."""
+    file = work_dir / 'quality.json'
+    if not file.is_file():
+        figures, picture = quality_of_teacher(
+            stage.load(), ANNOTATIONS, num_pictures=8, limit=limit
+        )
+        write_quality(work_dir, figures, pseudo_labels=picture)
+    return json.loads(file.read_text())

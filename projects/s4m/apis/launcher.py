@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Calls of the tools, each in processes of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .config import resource_dir
+from .stages import Stage
+
+
+class StageError(ValueError):
+    """A tool that a stage called has failed."""
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """How the tools of a stage are called.
+
+    Attributes:
+        gpus (int): Processes of each training and test, 1 by default.
+        amp (str, optional): Mixed precision, ``bf16`` or ``fp16``.
+        auto_scale_lr (bool): Whether the learning rate follows the batch
+            size, False by default.
+        quiet (bool): Whether the output of a tool goes to ``TOOL.log`` in
+            the work directory, False by default.
+        progress (Callable, optional): Called with the stage and the
+            iterations done while it trains; goes with ``quiet``.
+    """
+
+    gpus: int = 1
+    amp: str | None = None
+    auto_scale_lr: bool = False
+    quiet: bool = False
+    progress: Callable[[Stage, int], None] | None = None
+
+    def __call__(
+        self,
+        tool: str,
+        stage: Stage,
+        arguments: Sequence[Any],
+        options: Mapping[str, Any],
+    ) -> None:
+        """Call ``tools/TOOL.py``.
+
+        Args:
+            tool (str): ``train``, ``test`` or ``generate_pseudo_labels``.
+            stage (Stage): Stage that it is called for.
+            arguments (Sequence): First the positional ones.
+            options (Mapping): ``--cfg-options``.
+
+        Raises:
+            StageError: if it fails.
+        """
+        tools = resource_dir() / 'tools'
+        what = [str(a) for a in arguments]
+        if options:
+            what += [
+                '--cfg-options',
+                *(f'{k}={v}' for k, v in options.items()),
+            ]
+        command = [sys.executable, str(tools / f'{tool}.py'), *what]
+        if self.gpus > 1:
+            positional = 1 if tool == 'train' else 2
+            what.insert(positional, str(self.gpus))
+            command = ['bash', str(tools / f'dist_{tool}.sh'), *what]
+        stage.makes.mkdir(parents=True, exist_ok=True)
+        if not self.quiet:
+            self.say('+ ' + ' '.join(command))
+            status = subprocess.call(command)
+            log = 'the output above'
+        else:
+            file = stage.makes / f'{tool}.log'
+            status = self._call_quietly(command, file, stage)
+            lines = file.read_text().splitlines() or ['']
+            log = f'{file}, which ends with: {lines[-1]}'
+        if status:
+            raise StageError(
+                f'tools/{tool}.py of {stage.name} failed with status '
+                f'{status}; see {log}'
+            )
+
+    def say(self, text: str) -> None:
+        """Print a line, unless the launcher is quiet."""
+        if not self.quiet:
+            print(text, flush=True)
+
+    def _call_quietly(
+        self, command: list[str], log: Path, stage: Stage
+    ) -> int:
+        """Call a command, watch its iterations and end with it."""
+        with log.open('a') as f:
+            process = subprocess.Popen(
+                command,
+                # A small model is faster with one thread for its operations.
+                env={'OMP_NUM_THREADS': '1', **os.environ},
+                stdout=f,
+                stderr=subprocess.STDOUT,
+            )
+            try:
+                while process.poll() is None:
+                    if self.progress is not None:
+                        self.progress(stage, iterations_done(stage.makes))
+                    time.sleep(0.5)
+            except BaseException:
+                process.terminate()
+                raise
+        return process.returncode
+
+
+def iterations_done(work_dir: str | Path) -> int:
+    """Last iteration that the newest log of a run names, 0 if none."""
+    logs = sorted(Path(work_dir).glob('*/vis_data/scalars.json'))
+    lines = logs[-1].read_text().splitlines() if logs else []
+    for line in reversed(lines):
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:  # being written
+            continue
+        if 'loss' in row:
+            return int(row['step'])
+    return 0

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Chains of trainings, derived from the config of the last one.
+
+Example::
+
+    stages = stages_of('s4m_cityscapes_10p')
+    metrics = run_stages(stages, Launcher(gpus=4, amp='bf16'))
+    metrics['s4m_cityscapes_10p']['student']['cityscapes/mAP']
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from s4m.utils.checkpoints import find_checkpoint
+
+from .launcher import Launcher, StageError
+from .pseudo_label_file import keep_or_set_aside
+from .pseudo_labels import PseudoLabelGenerator
+from .records import STOPPED_EARLY, check_record, read_record
+from .stages import Stage, stages_of
+from .testing import Metrics, with_all_metrics
+from .training import set_precision_and_rate
+
+__all__ = [
+    'Launcher',
+    'Stage',
+    'StageError',
+    'format_table',
+    'is_trained',
+    'run_stage',
+    'run_stages',
+    'stages_of',
+]
+
+
+def run_stages(
+    stages: Sequence[Stage], launcher: Launcher | None = None
+) -> dict[str, dict[str, Metrics]]:
+    """Train and test stages one after the other.
+
+    Args:
+        stages (Sequence[Stage]): In the order in which they train.
+        launcher (Launcher, optional): How the tools are called, by default
+            on one process.
+
+    Returns:
+        dict: metrics of each network, by the name of the stage.
+
+    Raises:
+        StageError: if a tool fails.
+        ValueError: if a work directory was made by another config, or by a
+            teacher that was trained again since.
+    """
+    return {s.name: run_stage(s, launcher)['metrics'] for s in stages}
+
+
+def run_stage(
+    stage: Stage, launcher: Launcher | None = None
+) -> dict[str, Any]:
+    """Train and test one stage, unless it is done.
+
+    Returns:
+        dict: ``metrics`` of each network, as fractions, and
+        ``train_seconds``.
+    """
+    launcher = launcher or Launcher()
+    if not is_trained(stage, launcher):
+        _train(stage, launcher)
+    metrics = _test(stage, launcher)
+    record = read_record(stage.makes) or {}
+    return dict(metrics=metrics, train_seconds=record.get('seconds', 0))
+
+
+def is_trained(stage: Stage, launcher: Launcher | None = None) -> bool:
+    """Whether a stage has its last checkpoint, or was stopped early.
+
+    Raises:
+        ValueError: if the work directory was made by another config, or by
+            a teacher that was trained again since.
+    """
+    launcher = launcher or Launcher()
+    cfg = stage.load()
+    set_precision_and_rate(cfg, launcher.amp, launcher.auto_scale_lr)
+    check_record(stage.makes, cfg)
+    loop = cfg.train_cfg
+    last = f'iter_{loop.get("max_iters")}.pth'
+    if 'max_epochs' in loop:
+        last = f'epoch_{loop.max_epochs}.pth'
+    if (stage.makes / last).is_file():
+        launcher.say(f'{stage.name}: trained ({stage.makes / last})')
+        return True
+    stopped = stage.makes / STOPPED_EARLY
+    if stopped.is_file():
+        iteration = json.loads(stopped.read_text())['iteration']
+        launcher.say(
+            f'{stage.name}: trained until early stopping at iteration '
+            f'{iteration}; tools/train.py --resume would go on'
+        )
+        return True
+    return False
+
+
+def _train(stage: Stage, launcher: Launcher) -> None:
+    """Train a stage from its beginning or its latest checkpoint."""
+    cfg = stage.load()
+    options = dict(stage.options)
+    if 'pseudo_labels.teacher' in stage.needs:
+        _make_pseudo_labels(stage, cfg, launcher)
+    if 'load_from' in stage.needs and not Path(cfg.load_from).is_file():
+        # The stage before was trained for other iterations.
+        before = stage.needs['load_from'].makes
+        options['load_from'] = find_checkpoint(before)
+    arguments = [stage.config, '--resume', '--work-dir', stage.makes]
+    if launcher.amp is not None:
+        arguments += ['--amp', launcher.amp]
+    if launcher.auto_scale_lr:
+        arguments.append('--auto-scale-lr')
+    launcher('train', stage, arguments, options)
+
+
+def _make_pseudo_labels(stage: Stage, cfg: Config, launcher: Launcher) -> None:
+    """Make the file that a stage trains on.
+
+    A file of the same teacher and the same options is used as it is.
+    """
+    target = Path(cfg.train_dataloader.dataset.unlabeled.ann_file)
+    wanted, teacher = cfg.pseudo_labels, stage.needs['pseudo_labels.teacher']
+    checkpoint = find_checkpoint(teacher.makes)
+    values = dict(
+        images=wanted.images, image_root=wanted.image_root, **wanted.options
+    )
+    # Options of training do not change what a teacher predicts.
+    options = {
+        key: value
+        for key, value in teacher.options.items()
+        if key.split('.')[0] in ('model', 'test_dataloader')
+    }
+    generator = PseudoLabelGenerator(
+        teacher.config, checkpoint, cfg_options=options, **values
+    )
+    if keep_or_set_aside(target, generator.settings):
+        launcher.say(f'pseudo-labels: made ({target})')
+        return
+    arguments = [teacher.config, checkpoint, '--out', target]
+    arguments += _flags(values)
+    launcher('generate_pseudo_labels', stage, arguments, options)
+
+
+def _flags(values: Mapping[str, Any]) -> list[Any]:
+    """Keyword arguments as the options of a tool."""
+    flags: list[Any] = []
+    for name, value in values.items():
+        if value is None or value is False:
+            continue
+        flags.append('--' + name.replace('_', '-'))
+        if isinstance(value, Mapping):
+            flags += [f'{key}={item}' for key, item in value.items()]
+        elif isinstance(value, list | tuple):
+            flags += value
+        elif value is not True:
+            flags.append(value)
+    return flags
+
+
+def _test(stage: Stage, launcher: Launcher) -> dict[str, Metrics]:
+    """Metrics of the best checkpoint, else the last, kept in a file."""
+    checkpoint = find_checkpoint(stage.makes)
+    target = stage.makes / f'test_{checkpoint.stem}.json'
+    if (
+        not target.is_file()
+        or target.stat().st_mtime < checkpoint.stat().st_mtime
+    ):
+        arguments = [stage.config, checkpoint, '--json', target]
+        arguments += ['--work-dir', stage.makes]
+        if stage.load().model.type == 'SemiInstanceSegmentor':
+            arguments += ['--model', 'both']
+        launcher('test', stage, arguments, stage.options)
+    return json.loads(target.read_text())
+
+
+def format_table(results: dict[str, dict[str, Metrics]]) -> str:
+    """Table of metrics x 100 with a row for each network of each stage.
+
+    Args:
+        results (dict): What :func:`run_stages` returns. A metric that a
+            network lacks, since it predicts nothing, is 0.
+    """
+    rows = with_all_metrics(
+        {
+            f'{stage} ({network})' if network != 'model' else stage: metrics
+            for stage, networks in results.items()
+            for network, metrics in networks.items()
+        }
+    )
+    ends = ('mAP', '@50', 'mAP_50')
+    names = [k for k in next(iter(rows.values())) if k.endswith(ends)]
+    width = max(map(len, rows)) + 2
+    lines = [f'{"x 100":{width}}' + ''.join(f'{n:>20}' for n in names)]
+    for row, metrics in rows.items():
+        cells = (f'{100 * metrics[n]:>20.2f}' for n in names)
+        lines.append(f'{row:{width}}' + ''.join(cells))
+    return '\n'.join(lines)

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model with its weights, and its predictions of several views."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmdet.models.detectors import BaseDetector
+from mmdet.registry import DATASETS, MODELS
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.device import get_device
+from mmengine.structures import InstanceData
+from torch.utils.data import DataLoader
+
+from s4m.models.pseudo_labels.prediction_selector import merge_views
+from s4m.utils.checkpoints import load_strictly, read_checkpoint
+
+
+def load_model(
+    cfg: Config, checkpoint: str | Path | None
+) -> tuple[BaseDetector, list[str]]:
+    """Build the model of a config with its weights, in eval mode.
+
+    Args:
+        cfg (Config): Config with a ``test_dataloader``.
+        checkpoint (str | Path, optional): Weights. Entries that the model
+            does not have are ignored. None takes the weights that the
+            ``init_cfg`` of the config name.
+
+    Returns:
+        tuple[BaseDetector, list[str]]: the model, and its classes.
+
+    Raises:
+        FileNotFoundError: if there is no checkpoint.
+        ValueError: if the checkpoint lacks weights of the model.
+    """
+    model = MODELS.build(cfg.model)
+    meta: dict[str, Any] = {}
+    if checkpoint is None:
+        model.init_weights()
+    else:
+        file = read_checkpoint(checkpoint)
+        meta = file.get('meta', {}).get('dataset_meta') or {}
+        load_strictly(
+            model,
+            file.get('state_dict', file),
+            checkpoint,
+            hint='Was it trained with this config?',
+            ignore_unexpected=True,
+        )
+    classes = meta.get('classes')
+    if classes is None:
+        dataset = cfg.test_dataloader.dataset
+        classes = dataset.get('metainfo', {}).get('classes')
+        classes = classes or DATASETS.get(dataset.type).METAINFO['classes']
+    return model.to(get_device()).eval(), list(classes)
+
+
+@torch.no_grad()
+def predict(
+    model: BaseDetector,
+    loader: DataLoader,
+    mirrored: Sequence[bool],
+    select: Callable[[InstanceData, Any], InstanceData],
+) -> Iterator[list[tuple[int, InstanceData]]]:
+    """Yield (image id, pseudo-labels) of the images of each batch.
+
+    Args:
+        model (BaseDetector): A detector in eval mode.
+        loader (DataLoader): Batches of :class:`ImageViews`.
+        mirrored (Sequence[bool]): Whether each view is mirrored.
+        select (Callable): From predictions and sample of an image to its
+            pseudo-labels, such as a ``PredictionSelector``.
+    """
+    for batch in loader:
+        views = [
+            model.test_step(pseudo_collate(list(view)))
+            for view in zip(*batch, strict=True)
+        ]
+        rows = []
+        for samples in zip(*views, strict=True):
+            pred = merge_views(
+                [_bool_masks(s.pred_instances) for s in samples], mirrored
+            )
+            rows.append((samples[0].img_id, select(pred, samples[0])))
+        yield rows
+
+
+def _bool_masks(pred: InstanceData) -> InstanceData:
+    """Predictions with bool masks on the device of the scores.
+
+    Some detectors of MMDetection return masks as arrays on the host.
+    """
+    masks = torch.as_tensor(pred.masks, device=pred.scores.device)
+    pred.masks = masks.bool()
+    return pred

@@ -1,0 +1,334 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pseudo-labels of a set of images as a COCO file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.dist import barrier, get_dist_info, init_dist, is_distributed
+from mmengine.registry import init_default_scope
+from rich.progress import track
+from torch import nn
+from torch.utils.data import DataLoader
+
+from s4m.datasets.coco_io import instance_annotations, read_coco
+from s4m.datasets.converters.images import describe
+from s4m.datasets.image_views import ImageViews
+from s4m.models.pseudo_labels.prediction_selector import (
+    PredictionSelector,
+)
+from s4m.utils.whole_files import write_json
+
+from .config import load_config
+from .prediction import load_model, predict
+from .pseudo_label_file import (
+    PseudoLabelParts,
+    annotations_digest,
+    file_digest,
+)
+
+
+class PseudoLabelGenerator:
+    """Makes the pseudo-labels of a set of images as a COCO file.
+
+    The file has RLE masks and a ``score``: it trains any model of MMDetection
+    and opens in annotation tools. Images without a pseudo-label stay in it.
+    A run that was stopped goes on where it was; several processes share the
+    images.
+
+    Args:
+        config (str | Path): Config, by path or by name, of an instance
+            segmenter of MMDetection, of a semi-supervised model or of a
+            ``PromptedDetector``.
+        checkpoint (str | Path, optional): Weights. None takes those that the
+            ``init_cfg`` of the config name.
+        images (str | Path): COCO file, whose image and category ids are
+            kept, or a folder.
+        image_root (str | Path, optional): Folder that the names in a COCO
+            file are relative to.
+        model (str): Network of a semi-supervised model, ``student`` (the
+            default) or ``teacher``.
+        score_thr (float): Least score, 0.3 by default.
+        class_thr (Mapping[str, float], optional): Least scores of single
+            classes, by name.
+        max_per_image (int): Largest number of pseudo-labels of an image, 100
+            by default.
+        min_area (int): Least area in pixels, exclusive; 0 by default.
+        non_overlapping (bool): Whether a pixel belongs to the mask with the
+            best score only, False by default.
+        refine (Sequence[str], optional): Config and checkpoint of SAM 2 that
+            refines the masks, or an empty sequence for the refiner of the
+            config. None, the default, does not refine.
+        scales (Sequence[float]): Sizes of the test-time views relative to
+            the config's, one view of that size by default.
+        flip (bool): Whether mirrored views are added, False by default.
+        batch_size (int): Images at a time, 1 by default.
+        workers (int): Processes that load images, 2 by default.
+        cfg_options (Mapping[str, Any], optional): Values of the config that
+            are replaced, by dotted key.
+        launcher (str): What started a distributed run (``pytorch``,
+            ``slurm``, ``mpi``), or ``none``, the default.
+
+    Attributes:
+        settings (dict[str, str]): What the pseudo-labels depend on, the
+            ``info`` of the file. Weights and the list of images are known by
+            their contents, so that a teacher that was trained again differs.
+
+    Raises:
+        FileNotFoundError: if the checkpoint or the images are missing.
+        ValueError: if an argument is out of range, or ``image_root`` is
+            missing for a COCO file.
+
+    Example::
+
+        generator = PseudoLabelGenerator(
+            'supervised_cityscapes_10p',
+            'work_dirs/supervised_cityscapes_10p/iter_90000.pth',
+            images='images/',
+            non_overlapping=True,
+        )
+        generator.generate('pseudo_labels.json')
+    """
+
+    def __init__(
+        self,
+        config: str | Path,
+        checkpoint: str | Path | None,
+        *,
+        images: str | Path,
+        image_root: str | Path | None = None,
+        model: str = 'student',
+        score_thr: float = 0.3,
+        class_thr: Mapping[str, float] | None = None,
+        max_per_image: int = 100,
+        min_area: int = 0,
+        non_overlapping: bool = False,
+        refine: Sequence[str] | None = None,
+        scales: Sequence[float] = (1.0,),
+        flip: bool = False,
+        batch_size: int = 1,
+        workers: int = 2,
+        cfg_options: Mapping[str, Any] | None = None,
+        launcher: str = 'none',
+    ) -> None:
+        if model not in ('teacher', 'student'):
+            raise ValueError(f'model must be teacher or student, got {model}')
+        if not scales or min(scales) <= 0:
+            raise ValueError(f'scales must be positive, got {list(scales)}')
+        if refine is not None and len(refine) not in (0, 2):
+            raise ValueError(_REFINE)
+        self.config, self.checkpoint = config, checkpoint
+        self.images, self.image_root = Path(images), image_root
+        self.network = model
+        self.selection: dict[str, Any] = dict(
+            score_thr=float(score_thr),
+            class_thr=dict(class_thr or {}),
+            max_per_image=max_per_image,
+            min_area=min_area,
+            non_overlapping=non_overlapping,
+        )
+        self.refine = None if refine is None else list(refine)
+        self.scales, self.flip = [float(s) for s in scales], flip
+        self.batch_size, self.workers = batch_size, workers
+        self.cfg_options = dict(cfg_options or {})
+        self.launcher = launcher
+        if checkpoint is not None and not Path(checkpoint).is_file():
+            raise FileNotFoundError(f'Checkpoint {checkpoint} does not exist')
+        if not self.images.exists():
+            raise FileNotFoundError(
+                f'{images} (--images) is neither a file nor a folder'
+            )
+        if self.images.is_file() and image_root is None:
+            raise ValueError(
+                f'image_root (--image-root): where are the images of {images}?'
+            )
+        self.settings = self._make_settings()
+
+    def _make_settings(self) -> dict[str, str]:
+        values = dict(
+            config=self.config,
+            checkpoint='none' if self.checkpoint is None else self.checkpoint,
+            images=self.images,
+            image_root=self.image_root,
+            model=self.network,
+            **self.selection,
+            refine=self.refine,
+            scales=self.scales,
+            flip=self.flip,
+            batch_size=self.batch_size,
+            # tools/run_experiment.py gives options of training to all stages.
+            cfg_options={
+                k: v
+                for k, v in self.cfg_options.items()
+                if k.split('.')[0] in ('model', 'test_dataloader')
+            },
+        )
+        settings = {name: str(value) for name, value in values.items()}
+        if self.checkpoint is not None:
+            settings['checkpoint_sha256'] = file_digest(self.checkpoint)
+        if self.images.is_file():
+            settings['images_sha256'] = file_digest(self.images)
+        return settings
+
+    def generate(self, out: str | Path) -> Path:
+        """Make the file.
+
+        Args:
+            out (str | Path): File to write. Until it is finished the results
+                are in the folder ``{out}.parts``.
+
+        Returns:
+            Path: the file.
+
+        Raises:
+            FileExistsError: if it exists.
+            ValueError: if the checkpoint does not fit the config, the images
+                lack a category of the model, or the parts of a run that was
+                stopped have other settings.
+        """
+        out = Path(out)
+        if out.exists():
+            raise FileExistsError(f'{out} is there already. Remove it first.')
+        cfg = load_config(
+            self.config,
+            launcher=self.launcher,
+            cfg_options=self.cfg_options or None,
+        )
+        init_default_scope(cfg.get('default_scope', 'mmdet'))
+        if self.launcher != 'none' and not is_distributed():
+            init_dist(self.launcher)
+        rank, world_size = get_dist_info()
+        model, classes = load_model(cfg, self.checkpoint)
+        if hasattr(model, 'semi_test_cfg'):
+            model.semi_test_cfg['predict_on'] = self.network
+        data = self._read_images(classes)
+        select = PredictionSelector(
+            classes,
+            refiner=self._build_refiner(cfg),
+            device=get_device(),
+            **self.selection,
+        )
+        parts = PseudoLabelParts(out, self.settings)
+        done = parts.read()
+        left = [image for image in data['images'] if image['id'] not in done]
+        if rank == 0 and done:
+            print(
+                f'{len(done)} of {len(data["images"])} images are done already'
+            )
+        barrier()
+        views = ImageViews(
+            left[rank::world_size],
+            self.images if self.image_root is None else self.image_root,
+            cfg.test_dataloader.dataset.pipeline,
+            self.scales,
+            self.flip,
+        )
+        loader = DataLoader(
+            views, self.batch_size, num_workers=self.workers, collate_fn=list
+        )
+        ids = {c['name']: c['id'] for c in data['categories']}
+        category_ids = [ids[name] for name in classes]
+        for rows in track(
+            predict(model, loader, views.mirrored, select),
+            'pseudo-labels',
+            total=len(loader),
+            disable=rank > 0,
+        ):
+            parts.add(
+                (image, instance_annotations(item, image, category_ids))
+                for image, item in rows
+            )
+        barrier()
+        if rank == 0:
+            self._finish(out, data, parts)
+        return out
+
+    def _finish(
+        self, out: Path, data: dict[str, Any], parts: PseudoLabelParts
+    ) -> None:
+        """Write the results of all processes as one file."""
+        done = parts.read()
+        annotations: list[dict[str, Any]] = []
+        for image in data['images']:
+            for annotation in done[image['id']]:
+                annotations.append(dict(annotation, id=len(annotations) + 1))
+        info = dict(
+            description='pseudo-labels',
+            annotations_sha256=annotations_digest(annotations),
+            **self.settings,
+        )
+        write_json(out, dict(info=info, **data) | {'annotations': annotations})
+        parts.remove()
+        print(
+            f'{out}: {len(annotations)} instances in '
+            f'{len(data["images"])} images'
+        )
+
+    def _read_images(self, classes: Sequence[str]) -> dict[str, Any]:
+        """COCO dictionary of the images, with categories for all classes."""
+        categories = [
+            dict(id=i + 1, name=name) for i, name in enumerate(classes)
+        ]
+        if self.images.is_dir():
+            return describe(self.images, categories)
+        data = read_coco(self.images, needs=['images'])
+        categories = data.get('categories') or categories
+        names = [c['name'] for c in categories]
+        missing = [name for name in classes if name not in names]
+        if missing:
+            raise ValueError(
+                f'{self.images} does not have the categories {missing} of the '
+                f'model; it has {names}'
+            )
+        return dict(
+            images=data['images'], annotations=[], categories=categories
+        )
+
+    def _build_refiner(self, cfg: Config) -> nn.Module | None:
+        """The refiner of the arguments or of the config."""
+        if self.refine is None:
+            return None
+        if self.refine:
+            config, checkpoint = self.refine
+            segmenter = dict(
+                type='SAM2Segmenter', config=config, checkpoint=checkpoint
+            )
+            refiner = dict(type='PseudoLabelRefiner', segmenter=segmenter)
+        else:
+            refiner = cfg.model.get('refiner')
+        if refiner is None:
+            raise ValueError(_REFINE)
+        return MODELS.build(refiner)
+
+
+_REFINE = (
+    '--refine takes the config and the checkpoint of SAM 2 (for instance '
+    'sam2_hiera_large checkpoints/sam2_hiera_large.pt), or nothing if the '
+    'config has a refiner'
+)
+
+
+def generate_pseudo_labels(
+    config: str | Path,
+    checkpoint: str | Path | None,
+    out: str | Path,
+    **kwargs: Any,
+) -> Path:
+    """Make a file of pseudo-labels in one call.
+
+    Args:
+        config (str | Path): Config, by path or by name.
+        checkpoint (str | Path, optional): Weights.
+        out (str | Path): File to write.
+        **kwargs: Further arguments of :class:`PseudoLabelGenerator`.
+
+    Returns:
+        Path: the file.
+    """
+    generator = PseudoLabelGenerator(config, checkpoint, **kwargs)
+    return generator.generate(out)

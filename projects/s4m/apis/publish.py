@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints of this project as plain ones of MMDetection."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import init_default_scope
+
+from s4m import models
+from s4m.utils.checkpoints import (
+    check_tensors,
+    load_strictly,
+    read_checkpoint,
+)
+from s4m.utils.whole_files import write_whole
+
+#: What this plugin's classes are in MMDetection; same parameters, same keys.
+STOCK_TYPES = {
+    'ContrastiveMask2Former': 'Mask2Former',
+    'DistillCondInst': 'CondInst',
+    'DistillMask2Former': 'Mask2Former',
+    'DistillMaskFormer': 'MaskFormer',
+    'DistillMaskRCNN': 'MaskRCNN',
+    'DistillQueryInst': 'QueryInst',
+    'DistillRTMDet': 'RTMDet',
+    'DistillSOLOv2': 'SOLOv2',
+    'DistillMask2FormerHead': 'Mask2FormerHead',
+    'Fp32MSDeformAttnPixelDecoder': 'MSDeformAttnPixelDecoder',
+}
+#: Arguments that only training with this plugin's classes reads.
+CONTRASTIVE_ARGUMENTS = (
+    'loss_contrast',
+    'strong_augment',
+    'sup_weight',
+    'semi_weight',
+    'joint',
+    'feature_level',
+)
+DISTILL_ARGUMENTS = (
+    'segmenter',
+    'loss_distill',
+    'feature_source',
+    'feature_index',
+    'points_per_image',
+)
+#: Weights that nothing but the contrastive loss reads.
+LOSS_WEIGHTS = 'loss_contrast.'
+
+
+def select_weights(state: dict, model: str) -> dict:
+    """Take the weights of one network out of a state dict.
+
+    Args:
+        state (dict): State dict of a plain or a semi-supervised detector.
+        model (str): ``student`` or ``teacher``; a plain detector has one.
+
+    Raises:
+        ValueError: if the state dict has no such network.
+    """
+    prefix = f'{model}.'
+    if not any(k.startswith(('student.', 'teacher.')) for k in state):
+        return {
+            k: v for k, v in state.items() if not k.startswith(LOSS_WEIGHTS)
+        }
+    chosen = {
+        k.removeprefix(prefix): v
+        for k, v in state.items()
+        if k.startswith(prefix)
+    }
+    if not chosen:
+        raise ValueError(f'the checkpoint has no {model}')
+    return chosen
+
+
+def plain_config(cfg: Config) -> Config:
+    """Make a config of the network alone, with MMDetection's classes.
+
+    Classes that MMDetection has no counterpart of stay, and the config
+    imports this plugin (``custom_imports``).
+
+    Args:
+        cfg (Config): Config of a plain or a semi-supervised detector.
+
+    Returns:
+        Config: The model, and how it is tested.
+    """
+    model = cfg.model
+    if model.type == 'SemiInstanceSegmentor':
+        model = model.detector
+    model = model.to_dict()
+    is_distilled = model['type'].startswith('Distill')
+    for name in DISTILL_ARGUMENTS if is_distilled else CONTRASTIVE_ARGUMENTS:
+        model.pop(name, None)
+    ours = _rename(model)
+    preprocessor = dict(cfg.model.data_preprocessor)
+    preprocessor['type'] = 'DetDataPreprocessor'
+    preprocessor.setdefault('bgr_to_rgb', True)
+    model['data_preprocessor'] = preprocessor
+    model.get('detector', model)['backbone']['init_cfg'] = None
+    dataset = cfg.test_dataloader.to_dict()
+    imports = {}
+    if ours:
+        imports['custom_imports'] = dict(
+            imports=['s4m'], allow_failed_imports=False
+        )
+    return Config(
+        dict(
+            default_scope='mmdet',
+            **imports,
+            model=model,
+            test_dataloader=dataset,
+            test_cfg=dict(type='TestLoop'),
+            test_evaluator=cfg.test_evaluator,
+            visualizer=cfg.visualizer,
+        )
+    )
+
+
+def _rename(node: Any) -> set[str]:
+    """Put MMDetection's classes in place of this plugin's, in place.
+
+    Returns:
+        set[str]: the plugin's classes that stay.
+    """
+    ours: set[str] = set()
+    if isinstance(node, dict):
+        name = node.get('type')
+        if name in STOCK_TYPES:
+            node['type'] = STOCK_TYPES[name]
+        elif isinstance(name, str) and hasattr(models, name):
+            ours.add(name)
+        if (
+            name == 'DistillMask2FormerHead'
+            and 'encoder' not in node['pixel_decoder']
+        ):
+            # MMDetection's head wants a deformable encoder.
+            node['type'] = name
+            ours.add(name)
+    values = node.values() if isinstance(node, dict) else node
+    if isinstance(node, dict | list | tuple):
+        for value in values:
+            ours |= _rename(value)
+    return ours
+
+
+def publish(
+    config: str | os.PathLike,
+    checkpoint: str | os.PathLike,
+    *,
+    out: str | os.PathLike = 'published',
+    model: str = 'student',
+) -> tuple[Path, Path]:
+    """Write the plain checkpoint and config of one network.
+
+    Both work without this plugin, unless the network has a class that
+    MMDetection has no counterpart of (a DINOv2 backbone, the DPT decoder, a
+    ``PromptedDetector``); this is printed then.
+
+    Args:
+        config: Config of a plain or a semi-supervised detector.
+        checkpoint: A checkpoint that was trained with it.
+        out: Folder of the two files. Defaults to ``published``.
+        model (str): ``student`` (default) or ``teacher``.
+
+    Returns:
+        tuple[Path, Path]: ``NAME-<8 hex digits of its sha256>.pth`` with
+        weights and meta only, and ``NAME.py``.
+
+    Raises:
+        FileNotFoundError: if a file does not exist.
+        ValueError: if the checkpoint cannot be read, has no such network, or
+            does not fit the config. Nothing is written then.
+    """
+    cfg = Config.fromfile(config)
+    source = read_checkpoint(checkpoint)
+    state = source.get('state_dict')
+    if not isinstance(state, dict):
+        raise ValueError(
+            f'{checkpoint} has no state_dict: it is not a checkpoint of this '
+            'project.'
+        )
+    check_tensors(state, checkpoint)
+    weights = select_weights(state, model)
+    plain = plain_config(cfg)
+    if 'custom_imports' in plain:
+        print('This model works where this plugin (s4m) is installed.')
+    init_default_scope('mmdet')
+    network = MODELS.build(ConfigDict(plain.model))
+    hint = f'Is {config} the config that it was trained with?'
+    load_strictly(network, weights, checkpoint, hint=hint)
+
+    out = Path(out)
+    name = Path(config).stem + ('' if model == 'student' else f'_{model}')
+    meta = {
+        k: v
+        for k, v in source.get('meta', {}).items()
+        if k in ('dataset_meta', 'iter', 'mmengine_version', 'seed')
+    }
+    # The file's name holds its digest, so it is made in memory first.
+    buffer = io.BytesIO()
+    torch.save({'meta': meta, 'state_dict': weights}, buffer)
+    digest = hashlib.sha256(buffer.getbuffer()).hexdigest()
+    target = out / f'{name}-{digest[:8]}.pth'
+    with write_whole(target) as partial:
+        partial.write_bytes(buffer.getbuffer())
+    plain.dump(str(out / f'{name}.py'))
+    return target, out / f'{name}.py'

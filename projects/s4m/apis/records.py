@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a work directory was trained with.
+
+``trained_with.json`` holds the values of the config that decide about the
+weights, and a digest of each checkpoint that the training started from.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from s4m.utils.checkpoints import find_checkpoint
+from s4m.utils.whole_files import write_json
+
+from .pseudo_label_file import file_digest
+from .splits import INPUTS, value_of
+
+RECORD = 'trained_with.json'
+#: File in the work directory of a run that ``EarlyStoppingHook`` ended.
+STOPPED_EARLY = 'stopped_early.json'
+
+_DECIDES = (
+    'model',
+    'train_dataloader',
+    'train_cfg',
+    'optim_wrapper',
+    'param_scheduler',
+    'auto_scale_lr',
+    'custom_hooks',
+    'default_hooks',
+    'randomness',
+)
+#: Values below those above that only log, evaluate or load. The inputs are
+#: compared by their contents.
+_WITHOUT_EFFECT = (
+    *INPUTS[:2],
+    'model.semi_test_cfg',
+    'model.test_cfg',
+    'train_cfg.val_interval',
+    'train_cfg.val_begin',
+    'train_dataloader.num_workers',
+    'train_dataloader.persistent_workers',
+    'train_dataloader.pin_memory',
+    'train_dataloader.prefetch_factor',
+    *(
+        f'default_hooks.{name}'
+        for name in (
+            'annotation_check',
+            'checkpoint',
+            'contrast_log',
+            'logger',
+            'random_state',
+            'refine_log',
+            'timer',
+            'visualization',
+        )
+    ),
+)
+
+
+def inputs_of(cfg: Config) -> dict[str, str]:
+    """Checkpoints that a training starts from, by their key.
+
+    Returns:
+        dict[str, str]: files or work directories under the keys
+        ``model.teacher_checkpoint``, ``pseudo_labels.teacher`` and
+        ``load_from``, those that the config names.
+    """
+    values = {
+        key: value_of(cfg, key) for key in INPUTS if not key.endswith('file')
+    }
+    return {key: str(value) for key, value in values.items() if value}
+
+
+def write_record(cfg: Config, *, resumed: bool = False) -> None:
+    """Write down what a training begins with.
+
+    Args:
+        cfg (Config): Config of the runner, with its ``work_dir``.
+        resumed (bool): Whether the training goes on from a checkpoint of its
+            own, which keeps what is known about its inputs. False by
+            default.
+    """
+    record = read_record(cfg.work_dir) or {}
+    inputs = record.get('inputs', {}) if resumed else {}
+    if not resumed:
+        for key, place in inputs_of(cfg).items():
+            digest = _digest(place)
+            if digest is not None:
+                inputs[key] = digest
+    write_json(
+        Path(cfg.work_dir) / RECORD,
+        dict(
+            config=_decisive(cfg),
+            inputs=inputs,
+            seconds=record.get('seconds', 0) if resumed else 0,
+        ),
+        indent=1,
+    )
+
+
+def add_seconds(work_dir: str | Path, seconds: float) -> None:
+    """Add the duration of a training to its record, if there is one."""
+    record = read_record(work_dir)
+    if record is not None:
+        record['seconds'] = round(record['seconds'] + seconds, 1)
+        write_json(Path(work_dir) / RECORD, record, indent=1)
+
+
+def read_record(work_dir: str | Path) -> dict[str, Any] | None:
+    """Read the record of a work directory, or None where there is none."""
+    file = Path(work_dir) / RECORD
+    return json.loads(file.read_text()) if file.is_file() else None
+
+
+def check_record(work_dir: str | Path, cfg: Config) -> None:
+    """Check that a work directory is of this config and of these inputs.
+
+    A directory without a record, for instance one with a checkpoint from
+    elsewhere, passes.
+
+    Args:
+        work_dir (str | Path): Directory that may hold checkpoints.
+        cfg (Config): Config that a training would have now.
+
+    Raises:
+        ValueError: naming the values that differ, or the stage that was
+            trained again since, and what to do.
+    """
+    record = read_record(work_dir)
+    if record is None:
+        return
+    advice = (
+        f'Move {work_dir} away to train it again, name another --work-dir or '
+        'repeat the former options.'
+    )
+    known, wanted = _flat(record['config']), _flat(_decisive(cfg))
+    differ = [
+        f'{key} {known.get(key, "unset")} instead of '
+        f'{wanted.get(key, "unset")}'
+        for key in sorted({*known, *wanted})
+        if known.get(key) != wanted.get(key)
+    ]
+    if differ:
+        more = f' and {len(differ) - 5} more' if len(differ) > 5 else ''
+        raise ValueError(
+            f'{work_dir} was trained with another config: '
+            f'{"; ".join(differ[:5])}{more}. {advice}'
+        )
+    for key, place in inputs_of(cfg).items():
+        before, now = record['inputs'].get(key), _digest(place)
+        if before is not None and now is not None and before != now:
+            raise ValueError(
+                f'{work_dir} started from another checkpoint of {place} '
+                f'({key}), which was trained again since. {advice}'
+            )
+
+
+def _digest(place: str) -> str | None:
+    """SHA-256 of the checkpoint of a file or work directory, if it exists."""
+    try:
+        return file_digest(find_checkpoint(place))
+    except FileNotFoundError:
+        folder = Path(place).parent
+        if Path(place).suffix == '.pth' and folder.is_dir():
+            return _digest(str(folder))
+        return None
+
+
+def _decisive(cfg: Config) -> dict[str, Any]:
+    """Values of a config that decide about the weights, as JSON has them."""
+    values = {key: cfg[key] for key in _DECIDES if key in cfg}
+    return json.loads(json.dumps(values, default=str))
+
+
+def _flat(node: Any, key: str = '') -> dict[str, str]:
+    """Values by dotted key, without those that have no effect."""
+    return dict(_leaves(node, key))
+
+
+def _leaves(node: Any, key: str) -> Iterator[tuple[str, str]]:
+    if key in _WITHOUT_EFFECT:
+        return
+    if isinstance(node, list):
+        node = dict(enumerate(node))
+    if not isinstance(node, dict):
+        yield key, json.dumps(node)
+        return
+    for name, value in node.items():
+        yield from _leaves(value, f'{key}.{name}' if key else str(name))

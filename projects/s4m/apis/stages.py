@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stages of a method, derived from the config of the last one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from .config import config_path, find_config, get_config
+from .records import inputs_of
+from .splits import split_options, work_dir_options
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training and what it needs.
+
+    Attributes:
+        config (Path): File of its config.
+        makes (Path): Work directory, with its checkpoints.
+        needs (dict[str, Stage]): Stages whose results it starts from, by the
+            value of the config that names them: ``model.teacher_checkpoint``
+            (weights of the teacher), ``pseudo_labels.teacher`` (a file of
+            pseudo-labels) or ``load_from`` (weights of the student).
+        options (dict[str, Any]): Values of the config that are replaced, by
+            dotted key.
+    """
+
+    config: Path
+    makes: Path
+    needs: dict[str, Stage] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Name of the work directory."""
+        return self.makes.name
+
+    def load(self) -> Config:
+        """Read the config with the options of this stage."""
+        return get_config(self.config, self.options)
+
+
+def stages_of(
+    config: str | Path,
+    *,
+    root: str | Path = 'work_dirs',
+    split: str | None = None,
+    cfg_options: Mapping[str, Any] | None = None,
+    options_of: Callable[[Config], Mapping[str, Any]] | None = None,
+) -> list[Stage]:
+    """Derive the stages of a config from the config.
+
+    A config starts from another stage where ``model.teacher_checkpoint``,
+    ``pseudo_labels.teacher`` or ``load_from`` names ``work_dirs/STAGE`` or a
+    checkpoint in it; a file from elsewhere is not a stage.
+
+    Args:
+        config (str | Path): Config of the last stage, by path or by name.
+        root (str | Path): Folder of the work directories.
+        split (str, optional): Name of another split, for all stages; their
+            work directories are then in ``root/SPLIT``.
+        cfg_options (Mapping, optional): Values that are replaced in the
+            configs of all stages, by dotted key.
+        options_of (Callable, optional): Gives further values of a config
+            that are replaced.
+
+    Returns:
+        list[Stage]: in the order in which they train.
+
+    Raises:
+        FileNotFoundError: if a config is missing.
+
+    Example:
+        >>> [stage.name for stage in stages_of('s4m_cityscapes_10p')]
+        ['s4m_teacher_cityscapes_10p', 's4m_cityscapes_10p']
+    """
+    if split is not None:
+        root = Path(root, Path(split).name)
+    return _chain(
+        config_path(config),
+        Path(root),
+        split,
+        dict(cfg_options or {}),
+        options_of or (lambda cfg: {}),
+    )
+
+
+def _chain(
+    config: Path,
+    root: Path,
+    split: str | None,
+    common: dict[str, Any],
+    options_of: Callable[[Config], Mapping[str, Any]],
+) -> list[Stage]:
+    """Stages of a config, which is the last one."""
+    cfg = get_config(config, common)
+    before: list[Stage] = []
+    needs = {}
+    for key, place in inputs_of(cfg).items():
+        folder = Path(place)
+        if folder.suffix == '.pth':
+            folder = folder.parent
+        if folder.parent != Path('work_dirs'):
+            continue
+        file = find_config(folder.name, beside=config.parent)
+        chain = _chain(file, root, split, common, options_of)
+        before += [stage for stage in chain if stage not in before]
+        needs[key] = chain[-1]
+    options = dict(options_of(cfg))
+    if root != Path('work_dirs'):
+        options |= work_dir_options(cfg, root)
+    if split is not None:
+        options |= split_options(cfg, split)
+    stage = Stage(config, root / config.stem, needs, options | common)
+    return [*before, stage]

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training of one config."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmdet.utils import setup_cache_size_limit_of_dynamo
+from mmengine.config import Config
+from mmengine.dist import get_world_size
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner, find_latest_checkpoint
+
+from s4m.utils.whole_files import write_json
+
+from .config import load_config
+from .records import STOPPED_EARLY, add_seconds, write_record
+from .splits import check_split
+
+
+def train(
+    config: str | Path,
+    *,
+    work_dir: str | Path | None = None,
+    split: str | None = None,
+    amp: str | None = None,
+    auto_scale_lr: bool = False,
+    resume: str | None = None,
+    cfg_options: Mapping[str, Any] | None = None,
+    launcher: str = 'none',
+) -> Runner:
+    """Train a config.
+
+    Args:
+        config (str | Path): Config by path or by name.
+        work_dir (str | Path, optional): Folder of logs and checkpoints, by
+            default as in :func:`s4m.apis.config.load_config`.
+        split (str, optional): Name of another split of labelled and
+            unlabelled images, for instance ``seed0@10``. Stages before are
+            then looked for in ``work_dirs/SPLIT``.
+        amp (str, optional): Mixed precision, ``bf16`` or ``fp16``.
+        auto_scale_lr (bool): Whether the learning rate is scaled with the
+            total batch size. False by default.
+        resume (str, optional): Checkpoint to go on from; ``auto`` takes the
+            latest of the work directory, and begins where there is none.
+        cfg_options (Mapping, optional): Values of the config that are
+            replaced, by dotted key.
+        launcher (str): What started the processes of a distributed run:
+            ``pytorch``, ``slurm``, ``mpi``, or ``none``, the default.
+
+    Returns:
+        Runner: after the training.
+
+    Raises:
+        FileNotFoundError: if the config, its split or a checkpoint that it
+            starts from is missing.
+        ValueError: if an option does not go with the config or the machine.
+
+    Example::
+
+        train('supervised_shapes_5p', cfg_options={'train_cfg.max_iters': 9})
+    """
+    setup_cache_size_limit_of_dynamo()
+    cfg = load_config(
+        config,
+        work_dir=work_dir,
+        split=split,
+        launcher=launcher,
+        cfg_options=cfg_options,
+    )
+    if split is not None:
+        check_split(cfg)
+    set_precision_and_rate(cfg, amp, auto_scale_lr)
+    if resume is not None:
+        set_resume(cfg, resume)
+    runner = build_runner(cfg)
+    warn_of_batch_size(runner)
+    if runner.rank == 0:
+        write_record(cfg, resumed=bool(cfg.get('resume')))
+    run_training(runner)
+    return runner
+
+
+def build_runner(cfg: Config) -> Runner:
+    """Build the runner of a config.
+
+    Without a GPU, synchronised batch normalisation becomes an ordinary one,
+    which is what it is on one device; PyTorch's does not run on a CPU. In a
+    distributed run :class:`CPUDistributedDataParallel` does the same before
+    it wraps the model.
+    """
+    runner_type = RUNNERS.get(cfg.get('runner_type', 'Runner')) or Runner
+    runner = runner_type.from_cfg(cfg)
+    if not torch.cuda.is_available() and not runner.distributed:
+        runner.model = revert_sync_batchnorm(runner.model)
+    return runner
+
+
+def set_precision_and_rate(
+    cfg: Config, amp: str | None = None, auto_scale_lr: bool = False
+) -> None:
+    """Set mixed precision and the scaling of the learning rate.
+
+    Args:
+        cfg (Config): Config, changed in place.
+        amp (str, optional): ``bf16``, ``fp16``, or None for fp32.
+        auto_scale_lr (bool): Whether the rate follows the batch size.
+
+    Raises:
+        ValueError: if there is no GPU for mixed precision, or the config
+            does not say for which batch size its rate is.
+    """
+    if amp is not None and not torch.cuda.is_available():
+        raise ValueError('--amp needs a GPU')
+    if amp == 'bf16':
+        # It has the exponent of fp32: no gradient needs scaling.
+        cfg.optim_wrapper.update(
+            type='AmpOptimWrapper', dtype='bfloat16', loss_scale=1.0
+        )
+    elif amp == 'fp16':
+        cfg.optim_wrapper.update(
+            type='AmpOptimWrapper', dtype='float16', loss_scale='dynamic'
+        )
+    elif amp is not None:
+        raise ValueError(f'amp must be bf16 or fp16, got {amp}')
+    if auto_scale_lr:
+        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+            raise ValueError(
+                f'{cfg.filename} has no auto_scale_lr.base_batch_size'
+            )
+        cfg.auto_scale_lr.enable = True
+
+
+def set_resume(cfg: Config, checkpoint: str) -> None:
+    """Go on from a checkpoint, or from the latest one (``auto``).
+
+    Where ``auto`` finds none the run begins: with the weights that the
+    ``load_from`` of the config names.
+    """
+    if checkpoint != 'auto':
+        cfg.resume, cfg.load_from = True, checkpoint
+    elif find_latest_checkpoint(cfg.work_dir) is not None:
+        cfg.resume, cfg.load_from = True, None
+
+
+def warn_of_batch_size(runner: Runner) -> None:
+    """Warn where the images of an iteration are not those of the row.
+
+    A config says for how many GPUs it is (``expected_gpus``) and for which
+    total batch size its learning rate is (``auto_scale_lr``).
+    """
+    cfg = runner.cfg
+    expected, scaling = cfg.get('expected_gpus'), cfg.get('auto_scale_lr', {})
+    if expected is None or scaling.get('enable', False):
+        return
+    processes, batch = get_world_size(), cfg.train_dataloader.batch_size
+    total = scaling.get('base_batch_size', expected * batch)
+    if processes * batch != total:
+        runner.logger.warning(
+            f'{expected} x {total / expected:g} images expected, '
+            f'{processes} x {batch} here: the learning rate and the schedule '
+            "are the paper's; --auto-scale-lr scales the rate with the batch "
+            'size, train_cfg.max_iters is yours to set.'
+        )
+
+
+def run_training(runner: Runner) -> None:
+    """Train, and write down whether early stopping has ended it.
+
+    MMEngine records it nowhere, and a run that ended early has no checkpoint
+    of the last iteration: :func:`s4m.apis.pipeline.run_stages` would resume
+    it.
+    """
+    note = Path(runner.work_dir) / STOPPED_EARLY
+    if runner.rank == 0:
+        note.unlink(missing_ok=True)
+    began = time.monotonic()
+    runner.train()
+    if runner.rank == 0:
+        add_seconds(runner.work_dir, time.monotonic() - began)
+        if getattr(runner.train_loop, 'stop_training', False):
+            write_json(note, dict(iteration=runner.iter))

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""COCO's mask AP of a network that may predict nothing."""
+
+from __future__ import annotations
+
+from mmdet.evaluation import CocoMetric
+from mmdet.registry import METRICS
+
+
+@METRICS.register_module()
+class CocoInstanceMetric(CocoMetric):
+    """MMDet's ``CocoMetric``, with an AP of 0 where nothing is predicted.
+
+    ``CocoMetric`` returns no metric at all then, so that ``save_best`` of the
+    checkpoint hook, early stopping and the tables of the tools would fail
+    with a KeyError, which happens to young networks.
+
+    Args:
+        metric (str | list[str]): Kinds of AP, ``segm`` by default.
+        **kwargs: Further arguments of ``CocoMetric``.
+    """
+
+    def __init__(self, metric: str | list[str] = 'segm', **kwargs) -> None:
+        super().__init__(metric=metric, **kwargs)
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        """Compute the metrics, as fractions."""
+        metrics = super().compute_metrics(results)
+        names = self.metric_items or (
+            'mAP',
+            'mAP_50',
+            'mAP_75',
+            'mAP_s',
+            'mAP_m',
+            'mAP_l',
+        )
+        for kind in self.metrics:
+            # Recall of proposals has other names.
+            if kind in ('bbox', 'segm') and not self.format_only:
+                for name in names:
+                    metrics.setdefault(f'{kind}_{name}', 0.0)
+        return metrics

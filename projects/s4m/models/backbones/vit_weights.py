@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Published weights of plain vision transformers."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import torch
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+from s4m.utils.checkpoints import load_strictly, read_weights
+
+# Parts of a classifier or of pre-training, which a backbone does not have.
+_DROPPED = ('head.', 'mask_token')
+
+
+def load_vit(vit: nn.Module, checkpoint: str, arch: str) -> None:
+    """Load a transformer strictly; position embeddings are resampled.
+
+    Args:
+        vit (nn.Module): A timm ``VisionTransformer``, which receives the
+            weights.
+        checkpoint (str): A file, or an address ``http(s)://``.
+        arch (str): Name of the transformer, for messages.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if keys or shapes are not those of ``vit``.
+    """
+    from timm.models.vision_transformer import checkpoint_filter_fn
+
+    if '://' not in checkpoint and not Path(checkpoint).expanduser().is_file():
+        raise FileNotFoundError(
+            f'Backbone weights {checkpoint} do not exist. DINOv2: '
+            'github.com/facebookresearch/dinov2#pretrained-models, DeiT: '
+            "github.com/facebookresearch/deit; set the backbone's "
+            'init_cfg.checkpoint to where the file is.'
+        )
+    state = read_weights(checkpoint)
+    if any(k.startswith(('dinov2.', 'encoder.layer.')) for k in state):
+        state = _from_transformers(state)
+    patch = state.get('patch_embed.proj.weight')
+    own = vit.state_dict()
+    if (
+        patch is not None
+        and patch.shape != own['patch_embed.proj.weight'].shape
+    ):
+        raise ValueError(
+            f'{checkpoint} has patches of '
+            f'{tuple(patch.shape)}, {arch} of '
+            f'{tuple(own["patch_embed.proj.weight"].shape)}.'
+        )
+    # timm's converter for checkpoints in the original DINOv2 or DeiT layout.
+    converted = checkpoint_filter_fn(dict(state), vit)
+    state = {k: v for k, v in converted.items() if not k.startswith(_DROPPED)}
+    load_strictly(
+        vit,
+        state,
+        f'Backbone weights {checkpoint}',
+        hint=f'The backbone is {arch}.',
+    )
+    print_log(f'{arch}: weights of {checkpoint}', logger='current')
+
+
+#: transformers' DINOv2 names (after ``dinov2.``) -> the authors'.
+_TRANSFORMERS = (
+    (r'^embeddings\.cls_token$', 'cls_token'),
+    (r'^embeddings\.register_tokens$', 'register_tokens'),
+    (r'^embeddings\.mask_token$', 'mask_token'),
+    (r'^embeddings\.position_embeddings$', 'pos_embed'),
+    (r'^embeddings\.patch_embeddings\.projection\.', 'patch_embed.proj.'),
+    (r'^encoder\.layer\.', 'blocks.'),
+    (r'\.attention\.output\.dense\.', '.attn.proj.'),
+    (r'\.layer_scale(\d)\.lambda1$', r'.ls\1.gamma'),
+    (r'\.mlp\.weights_in\.', '.mlp.w12.'),
+    (r'\.mlp\.weights_out\.', '.mlp.w3.'),
+    (r'^layernorm\.', 'norm.'),
+)
+
+
+def _from_transformers(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The authors' layout of a DINOv2 in transformers' key names."""
+    out, parts = {}, {}
+    for key, value in state.items():
+        name = key.removeprefix('dinov2.')
+        match = re.match(
+            r'^encoder\.layer\.(\d+)\.attention\.attention\.'
+            r'(query|key|value)\.(weight|bias)$',
+            name,
+        )
+        if match:
+            block, part, kind = match.groups()
+            parts.setdefault(f'blocks.{block}.attn.qkv.{kind}', {})[part] = (
+                value
+            )
+            continue
+        for pattern, replacement in _TRANSFORMERS:
+            name = re.sub(pattern, replacement, name)
+        out[name] = value
+    for name, qkv in parts.items():
+        if len(qkv) == 3:
+            out[name] = torch.cat([qkv[k] for k in ('query', 'key', 'value')])
+    out.setdefault('mask_token', torch.zeros(0))
+    return out

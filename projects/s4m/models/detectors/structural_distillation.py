@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Structural distillation of S4M for any MMDet detector."""
+
+from __future__ import annotations
+
+import torch
+from mmdet.registry import MODELS
+from mmdet.structures import SampleList
+from mmdet.utils import ConfigType
+from torch import Tensor
+
+from s4m.structures.masks import mask_union
+from s4m.utils.recording import record_output
+
+from ..data_preprocessors import SemiDataPreprocessor, to_rgb
+from ..losses import similarity_rows
+from ..promptable import PromptableSegmenter, SegmenterOwner, token_index
+
+
+def sample_query_points(
+    foreground: Tensor, valid_sizes: Tensor, points_per_image: int
+) -> Tensor:
+    """Half foreground pixels, half uniform ones.
+
+    Foreground pixels are drawn without replacement; where an image has too
+    few, all are taken and uniform ones fill the rest. Uniform ones are drawn
+    from the valid (un-padded) area.
+
+    Args:
+        foreground (Tensor): (B, H, W) bool, the union of the masks.
+        valid_sizes (Tensor): (B, 2) valid (height, width) of each image.
+        points_per_image (int): Number P of points.
+
+    Returns:
+        Tensor: (B, P, 2) fp32 integer pixels as (x, y).
+    """
+    batch, _, width = foreground.shape
+    half = points_per_image // 2
+    sizes = valid_sizes[:, None].to(foreground.device)
+    points = torch.rand(batch, points_per_image, 2, device=foreground.device)
+    points = (points * sizes).floor().clamp(max=sizes - 1).flip(-1)
+
+    # The largest of independent uniform keys: a draw without replacement.
+    keys = torch.rand(foreground.shape, device=foreground.device)
+    keys = keys.masked_fill(~foreground, -1).flatten(1)
+    keys, index = keys.topk(min(half, keys.shape[1]), dim=1)
+    xy = torch.stack([index % width, index // width], dim=-1).float()
+    drawn = points[:, : xy.shape[1]]
+    drawn.copy_(torch.where((keys >= 0)[..., None], xy, drawn))
+    return points
+
+
+class StructuralDistillMixin(SegmenterOwner):
+    """Mixin that adds structural distillation to the loss of a detector.
+
+    List it before the detector: ``class X(StructuralDistillMixin, MaskRCNN)``;
+    the detector needs no change. For the segmenter's life see
+    :class:`~s4m.models.promptable.SegmenterOwner`: a frozen one is never part
+    of the detector's parameters or checkpoints.
+
+    With a ``SemiDataPreprocessor`` the segmenter sees the pixels as they were
+    read. With MMDet's ``DetDataPreprocessor`` they are recovered from the
+    normalised input, exact but for rounding.
+
+    Args:
+        segmenter (dict): Config of a promptable segmenter that has
+            ``similarity``.
+        loss_distill (dict): Config of the loss, compared on similarity rows.
+        feature_source (str): Name of the submodule whose output is the
+            feature map that learns, e.g. ``panoptic_head.pixel_decoder`` or
+            ``neck``.
+        feature_index (int): Which of that submodule's outputs. Defaults to 0.
+        points_per_image (int): Query points of an image, half of them on
+            objects. Defaults to 128.
+
+    Raises:
+        ValueError: if ``points_per_image`` < 1, there is no such submodule,
+            or the segmenter has no ``similarity``.
+
+    Example:
+        >>> from mmdet.models.detectors import SOLO
+        >>> class DistillSOLO(StructuralDistillMixin, SOLO):
+        ...     pass
+    """
+
+    def __init__(
+        self,
+        *args,
+        segmenter: ConfigType,
+        loss_distill: ConfigType,
+        feature_source: str,
+        feature_index: int = 0,
+        points_per_image: int = 128,
+        **kwargs,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        if points_per_image < 1:
+            raise ValueError(
+                f'points_per_image must be >= 1, got {points_per_image}'
+            )
+        names = dict(self.named_modules())
+        if feature_source not in names:
+            raise ValueError(
+                f'feature_source={feature_source!r} is no submodule of '
+                f'{type(self).__name__}; it has {sorted(names)[1:12]} ...'
+            )
+        self.configure_segmenter(segmenter)
+        self.loss_distill = MODELS.build(loss_distill)
+        self.feature_source = feature_source
+        self.feature_index = feature_index
+        self.points_per_image = points_per_image
+
+    def check_segmenter(self, segmenter: PromptableSegmenter) -> None:
+        """Refuse a segmenter that has no similarity rows.
+
+        Args:
+            segmenter (PromptableSegmenter): The segmenter that was built.
+
+        Raises:
+            ValueError: if its class does not implement ``similarity``.
+        """
+        kind = type(segmenter)
+        if kind.similarity is PromptableSegmenter.similarity:
+            raise ValueError(
+                f'{type(self).__name__} cannot learn from {kind.__name__}: '
+                'structural distillation compares with the rows of the '
+                'method `similarity`, which this segmenter does not have.'
+            )
+
+    def loss(
+        self, batch_inputs: Tensor, batch_data_samples: SampleList
+    ) -> dict[str, Tensor]:
+        """Compute the detector's losses, and ``loss_distill``.
+
+        Args:
+            batch_inputs (Tensor): (B, 3, H, W): RGB in 0..255 from a
+                ``SemiDataPreprocessor``, normalised from MMDet's.
+            batch_data_samples (list[DetDataSample]): Samples with masks.
+
+        Returns:
+            dict[str, Tensor]: The detector's losses and ``loss_distill``.
+        """
+        preprocessor = self.data_preprocessor
+        if isinstance(preprocessor, SemiDataPreprocessor):
+            rgb = batch_inputs
+            batch_inputs = preprocessor.normalize(rgb)
+        else:
+            rgb = to_rgb(preprocessor, batch_inputs)
+        source = self.get_submodule(self.feature_source)
+        with record_output(source) as outputs:
+            losses = super().loss(batch_inputs, batch_data_samples)
+        features = outputs[0]
+        if not isinstance(features, Tensor):
+            features = features[self.feature_index]
+        index, target, grid = self.distill_targets(rgb, batch_data_samples)
+        losses['loss_distill'] = self.loss_distill(
+            similarity_rows(features, index, grid), target
+        )
+        return losses
+
+    @torch.no_grad()
+    def distill_targets(
+        self, rgb: Tensor, batch_data_samples: SampleList
+    ) -> tuple[Tensor, Tensor, tuple[int, int]]:
+        """Draw query tokens and compute the segmenter's similarity rows.
+
+        Args:
+            rgb (Tensor): (B, 3, H, W) RGB in 0..255.
+            batch_data_samples (list[DetDataSample]): Samples with masks and
+                ``img_shape``.
+
+        Returns:
+            tuple: (B, P) token indices, (B, P, h * w) target rows, and the
+            (h, w) of the segmenter's grid over the padded image.
+        """
+        size = tuple(rgb.shape[-2:])
+        foreground = torch.stack(
+            [
+                mask_union(sample.gt_instances.masks, size, rgb.device)
+                for sample in batch_data_samples
+            ]
+        )
+        valid_sizes = torch.tensor(
+            [sample.img_shape[:2] for sample in batch_data_samples]
+        )
+        points = sample_query_points(
+            foreground, valid_sizes, self.points_per_image
+        )
+        embeddings = self.segmenter.encode(rgb)
+        grid = embeddings.grid_size
+        rows = self.segmenter.similarity(embeddings, points)
+        return token_index(points, size, grid), rows, grid

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Class names as the text prompt of a detector that reads one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from mmdet.utils import ConfigType, InstanceList
+from torch import Tensor, nn
+
+
+def check_text_encoder(detector: ConfigType) -> None:
+    """Check that the text encoder's folder exists.
+
+    Otherwise transformers looks its name up on the hub.
+
+    Args:
+        detector (dict): Config of a detector, with or without a
+            ``language_model``.
+
+    Raises:
+        FileNotFoundError: if the folder is missing.
+    """
+    name = detector.get('language_model', {}).get('name')
+    if name and '/' in name and not Path(name).expanduser().is_dir():
+        raise FileNotFoundError(
+            f'The text encoder {name} is no folder. Save bert-base-uncased '
+            'there (config.json, tokenizer files and weights, from a hub or '
+            "with transformers' save_pretrained), or set "
+            'model.detector.language_model.name to where it is.'
+        )
+
+
+def check_classes(
+    detector: nn.Module,
+    classes: Sequence[str] | None,
+    classes_per_prompt: int | None,
+    needed: bool,
+) -> None:
+    """Check the names of the classes against the detector.
+
+    Args:
+        detector (nn.Module): An MMDet detector; one that reads a text has a
+            ``language_model``.
+        classes (Sequence[str], optional): Names of the classes.
+        classes_per_prompt (int, optional): Classes in one text of training.
+        needed (bool): Whether the names are needed.
+
+    Raises:
+        ValueError: if there are no names, or ``classes_per_prompt`` is out of
+            range or given for a detector without a text.
+    """
+    kind = type(detector).__name__
+    reads_text = hasattr(detector, 'language_model')
+    if needed and not classes:
+        raise ValueError(
+            f'PromptedDetector with a {kind} needs the names of the classes'
+            + (', its text prompt' if reads_text else '')
+            + ": set model.classes=('person', 'car', ...)."
+        )
+    if classes_per_prompt is None:
+        return
+    if classes_per_prompt < 1:
+        raise ValueError(
+            f'classes_per_prompt must be >= 1, got {classes_per_prompt}'
+        )
+    if not reads_text:
+        raise ValueError(
+            f'classes_per_prompt is {classes_per_prompt}, but a {kind} reads '
+            'no text'
+        )
+
+
+def chunk_size(detector: nn.Module) -> int | None:
+    """Number of classes in one text of evaluation.
+
+    Args:
+        detector (nn.Module): An MMDet detector that reads a text.
+
+    Returns:
+        int | None: Its ``test_cfg.chunked_size``, None for all classes.
+    """
+    test_cfg = getattr(detector, 'test_cfg', None) or {}
+    size = test_cfg.get('chunked_size', -1)
+    return size if size > 0 else None
+
+
+def check_text_length(
+    detector: nn.Module,
+    classes: Sequence[str],
+    classes_per_prompt: int | None = None,
+) -> None:
+    """Refuse a text whose end the text encoder would cut off.
+
+    MMDet cuts it silently, and the last classes are never learnt or
+    predicted.
+
+    Args:
+        detector (nn.Module): An MMDet detector that reads a text.
+        classes (Sequence[str]): Names of the classes.
+        classes_per_prompt (int, optional): Classes in one text of training.
+            Defaults to all.
+
+    Raises:
+        ValueError: if the longest text of training or evaluation does not
+            fit.
+    """
+    encoder = detector.language_model
+    counts = [len(encoder.tokenizer.tokenize(f'{name}. ')) for name in classes]
+    limit = encoder.max_tokens - 2  # two tokens begin and end a text
+    longest = sorted(counts, reverse=True)[:classes_per_prompt]
+    if sum(longest) > limit:
+        raise ValueError(
+            f'The names of {len(longest)} classes are up to '
+            f'{sum(longest)} tokens, the text encoder reads {limit}: set '
+            'model.classes_per_prompt to fewer.'
+        )
+    size = chunk_size(detector) or len(counts)
+    chunks = [sum(counts[i : i + size]) for i in range(0, len(counts), size)]
+    if max(chunks) > limit:
+        raise ValueError(
+            f'The names of {size} classes are up to {max(chunks)} tokens, '
+            f'the text encoder reads {limit}: set '
+            'model.detector.test_cfg.chunked_size to fewer.'
+        )
+
+
+def metainfo_with_text(metainfo: dict, classes: Sequence[str]) -> dict:
+    """Metainfo of an image with the class names as its text.
+
+    Args:
+        metainfo (dict): Metainfo of the image, which is not changed.
+        classes (Sequence[str]): Names of the classes.
+
+    Returns:
+        dict: The metainfo with the names as entities, for which no parser of
+        sentences (nltk) is needed.
+    """
+    return dict(metainfo, text=classes, custom_entities=True)
+
+
+def choose_classes(labels: Tensor, num_classes: int, limit: int) -> Tensor:
+    """Choose the classes of the objects, and random others.
+
+    Args:
+        labels (Tensor): (n, ) int64 labels of the objects.
+        num_classes (int): Number of all classes.
+        limit (int): Most classes to choose. Where the objects have more, a
+            random part of theirs is chosen.
+
+    Returns:
+        Tensor: (min(limit, num_classes), ) int64 labels in ascending order.
+    """
+    keys = torch.rand(num_classes, device=labels.device)
+    keys[labels] += 1
+    return keys.topk(min(limit, num_classes)).indices.sort().values
+
+
+def relabel(
+    instances: InstanceList, chosen: Tensor, num_classes: int
+) -> InstanceList:
+    """Count labels among the chosen classes, as a text of them does.
+
+    Args:
+        instances (list[InstanceData]): Objects with ``labels`` (n, ).
+        chosen (Tensor): (k, ) int64 chosen labels.
+        num_classes (int): Number of all classes.
+
+    Returns:
+        list[InstanceData]: Copies without the objects of other classes, with
+        labels in 0..k - 1.
+    """
+    place = torch.full((num_classes,), -1, device=chosen.device)
+    place[chosen] = torch.arange(len(chosen), device=chosen.device)
+    instances = [item[place[item.labels] >= 0] for item in instances]
+    for item in instances:
+        item.labels = place[item.labels]
+    return instances

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Outputs of submodules, without a change of their owner."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import nn
+
+
+@contextmanager
+def record_output(module: nn.Module) -> Iterator[list[Any]]:
+    """Collect what a module returns while the block runs.
+
+    Args:
+        module (nn.Module): The module whose calls are recorded.
+
+    Yields:
+        list: One output for each call, in order.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from s4m.utils.recording import record_output
+        >>> net = nn.Sequential(nn.Linear(4, 3), nn.ReLU())
+        >>> with record_output(net[0]) as outputs:
+        ...     _ = net(torch.rand(2, 4))
+        >>> outputs[0].shape
+        torch.Size([2, 3])
+    """
+    outputs: list[Any] = []
+    handle = module.register_forward_hook(
+        lambda _module, _args, output: outputs.append(output)
+    )
+    try:
+        yield outputs
+    finally:
+        handle.remove()

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Published models work without the plugin."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import CLASSES
+from mmdet.apis import DetInferencer
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmengine.config import Config
+from s4m.apis.publish import publish, select_weights
+
+
+@pytest.fixture
+def semi_run(shapes_config, tmp_path):
+    """Config file and checkpoint of a random semi-supervised model."""
+    cfg = shapes_config('guided_distillation_shapes_5p')
+    cfg.test_cfg.type = 'TestLoop'
+    path = tmp_path / 'semi.py'
+    cfg.dump(str(path))
+    torch.manual_seed(3)
+    model = MODELS.build(cfg.model)
+    for network in (model.student, model.teacher):
+        network.init_weights()
+    meta = dict(dataset_meta=dict(classes=CLASSES, palette='random'))
+    file = tmp_path / 'semi.pth'
+    torch.save({'state_dict': model.state_dict(), 'meta': meta}, file)
+    return path, file, model
+
+
+# Runs without this plugin on the path: MMDetection alone.
+PLAIN = """
+import sys, pickle
+sys.modules['s4m'] = None
+from mmdet.apis import DetInferencer
+picture, result, *files = sys.argv[1:]
+found = []
+for config, weights in zip(files[::2], files[1::2]):
+    inferencer = DetInferencer(config, weights, 'cpu')
+    out = inferencer(picture, return_datasamples=True, no_save_vis=True)
+    pred = out['predictions'][0].pred_instances
+    found.append({k: pred[k].numpy() for k in ('scores', 'labels', 'masks')})
+pickle.dump(found, open(result, 'wb'))
+"""
+
+
+def test_publish__identical_predictions_without_the_plugin(
+    semi_run, shapes_root, tmp_path
+):
+    config, checkpoint, model = semi_run
+    picture = str(next((shapes_root / 'leftImg8bit/val').glob('*/*.png')))
+    result = tmp_path / 'pred.pkl'
+    command = [sys.executable, '-c', PLAIN, picture, str(result)]
+    networks = ('student', 'teacher')
+    for network in networks:
+        weights, plain = publish(
+            config, checkpoint, out=tmp_path / 'out', model=network
+        )
+        assert weights.stem.rpartition('-')[2].isalnum()
+        saved = torch.load(weights, weights_only=True)
+        assert set(saved) == {'meta', 'state_dict'}
+        want = getattr(model, network).state_dict()
+        assert saved['state_dict'].keys() == want.keys()
+        command += [str(plain), str(weights)]
+    subprocess.run(command, check=True)
+
+    inferencer = DetInferencer(str(config), str(checkpoint), 'cpu')
+    others = pickle.loads(result.read_bytes())
+    for network, other in zip(networks, others, strict=True):
+        inferencer.model.semi_test_cfg['predict_on'] = network
+        out = inferencer(picture, return_datasamples=True, no_save_vis=True)
+        pred = out['predictions'][0].pred_instances
+        for key, value in other.items():
+            np.testing.assert_array_equal(pred[key].numpy(), value)
+
+
+def test_publish__wrong_checkpoint(semi_run, tmp_path):
+    config, _, _ = semi_run
+    torch.save({'state_dict': {'x': torch.ones(1)}}, tmp_path / 'x.pth')
+    with pytest.raises(ValueError, match='does not fit'):
+        publish(config, tmp_path / 'x.pth', out=tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+    torch.save([1], tmp_path / 'x.pth')
+    with pytest.raises(ValueError, match='holds a list'):
+        publish(config, tmp_path / 'x.pth', out=tmp_path / 'out')
+    with pytest.raises(ValueError, match='has no teacher'):
+        select_weights({'student.a': 1}, 'teacher')
+
+
+@pytest.mark.parametrize('stage', ['distill', 'teacher_adapt'])
+def test_publish__without_the_contrastive_loss(shapes_config, tmp_path, stage):
+    """What MMDetection does not have keeps its class and imports s4m."""
+    cfg = shapes_config(f'sskd_{stage}_shapes_5p')
+    cfg.test_cfg.type = 'TestLoop'
+    cfg.dump(str(tmp_path / 'sskd.py'))
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    torch.save({'state_dict': model.state_dict()}, tmp_path / 'sskd.pth')
+    weights, file = publish(
+        tmp_path / 'sskd.py', tmp_path / 'sskd.pth', out=tmp_path / 'out'
+    )
+    plain = Config.fromfile(file)
+    assert plain.custom_imports.imports == ['s4m']
+    assert 'loss_contrast' not in plain.model
+    again = MODELS.build(plain.model).eval()
+    again.load_state_dict(torch.load(weights)['state_dict'])
+    inputs = dict(
+        inputs=[torch.randint(0, 256, (3, 64, 128), dtype=torch.uint8)],
+        data_samples=[
+            DetDataSample(
+                metainfo=dict(
+                    img_shape=(64, 128),
+                    ori_shape=(64, 128),
+                    scale_factor=(1.0, 1.0),
+                )
+            )
+        ],
+    )
+    (a,), (b,) = model.eval().test_step(inputs), again.test_step(inputs)
+    for key in ('scores', 'labels', 'masks'):
+        assert torch.equal(a.pred_instances[key], b.pred_instances[key])

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pseudo-labels of a live teacher beside the ground truth."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from mmdet.datasets import CocoDataset
+from mmdet.registry import MODELS
+from s4m.evaluation import quality_of_teacher
+from s4m.evaluation.teacher_quality import unlabeled_indices
+
+GROUND_TRUTH = 'annotations/instancesonly_filtered_gtFine_train.json'
+
+
+@pytest.fixture
+def config(shapes_config, tmp_path):
+    """S4M with a random teacher that labels every query that names a class."""
+    cfg = shapes_config('s4m_shapes_5p')
+    model = MODELS.build(shapes_config('supervised_shapes_5p').model)
+    torch.save({'state_dict': model.state_dict()}, tmp_path / 't.pth')
+    cfg.model.teacher_checkpoint = str(tmp_path / 't.pth')
+    cfg.model.pseudo_labeler.cls_thr = 0.0
+    return cfg
+
+
+def test_quality__labelled_images_are_left_out(config, shapes_root):
+    gt = shapes_root / GROUND_TRUTH
+    figures, picture = quality_of_teacher(config, gt, num_pictures=2)
+    labeled = json.loads(
+        (shapes_root / 'annotations/semi/seed0@5.json').read_text()
+    )
+    assert figures['images'] == 12 - len(labeled['images'])
+    assert figures['pseudo_labels'] > 0
+    assert 0 <= figures['refined_mask_iou'] <= 100
+    assert figures['teacher_mask_iou'] != figures['refined_mask_iou']
+    assert all(v >= 0 for v in figures['mask_ap'].values())
+    assert picture.shape[1:] == (3 * 128, 3) and picture.shape[0] % 64 == 0
+    few, _ = quality_of_teacher(config, gt, limit=3)
+    assert few['images'] <= 3
+
+
+def test_quality__teacher_that_labels_nothing(config, shapes_root):
+    config.model.pseudo_labeler.cls_thr = 1.0
+    figures, picture = quality_of_teacher(
+        config, shapes_root / GROUND_TRUTH, num_pictures=2, limit=4
+    )
+    assert picture is None and figures['pseudo_labels'] == 0
+    assert set(figures['mask_ap'].values()) == {0}
+
+
+def test_quality__bad_input(config, shapes_root, tmp_path):
+    data = json.loads((shapes_root / GROUND_TRUTH).read_text())
+    empty = tmp_path / 'empty.json'
+    empty.write_text(json.dumps(dict(data, annotations=[])))
+    with pytest.raises(ValueError, match=r'empty\.json has no instance'):
+        quality_of_teacher(config, empty, limit=2)
+    config.model.teacher_checkpoint = None
+    with pytest.raises(ValueError, match='names no teacher'):
+        quality_of_teacher(config, empty)
+
+
+def test_unlabeled__names_that_end_alike(coco_file):
+    """The same image is the same path: 11.jpg is not 1.jpg."""
+    names = ['1.jpg', '11.jpg', 'b/1.jpg', '2.jpg']
+    data = dict(
+        images=[
+            dict(id=i, file_name=name, height=9, width=9)
+            for i, name in enumerate(names)
+        ],
+        annotations=[],
+        categories=[dict(id=1, name='a')],
+    )
+    dataset = CocoDataset(
+        ann_file=coco_file(data),
+        data_root='data/x/',
+        data_prefix=dict(img='train/'),
+        metainfo=dict(classes=('a',)),
+        test_mode=True,
+    )
+    few = dict(data, images=[data['images'][0], data['images'][3]])
+    few = coco_file(few, 'labeled.json')
+    assert unlabeled_indices(dataset, few) == [1, 2]
