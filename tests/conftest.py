@@ -6,7 +6,6 @@ from __future__ import annotations
 import gc
 import json
 import os
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from pathlib import Path
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 import pytest
+import s4m  # noqa: F401
 import torch
 from mmdet.visualization import DetLocalVisualizer
 from mmengine.config import Config
@@ -30,21 +30,18 @@ CLASSES = (
     'bicycle',
 )
 ROOT = Path(__file__).resolve().parents[1]
-for folder in ('', 'benchmark', 'analysis'):
-    sys.path.append(str(ROOT / 'tools' / folder))
-
-import s4m  # noqa: E402, F401
 
 #: Files that `make test-fast` leaves out, beside the tests that are marked:
 #: trainings, processes that import MMDet anew, and all config files.
 SLOW = (
     'integration/',
+    'test_config_builds.py',
     'test_configs.py',
-    'test_published_constants.py',
+    'test_custom_configs.py',
     'test_package.py',
-    'tools/test_analysis.py',
-    'tools/test_benchmark.py',
-    'tools/test_publish_and_infer.py',
+    'test_paper_settings.py',
+    'test_published_constants.py',
+    'tools/test_benchmark_step.py',
 )
 
 
