@@ -30,16 +30,18 @@ CLASSES = (
     'bicycle',
 )
 ROOT = Path(__file__).resolve().parents[1]
+
 #: Files that `make test-fast` leaves out, beside the tests that are marked:
 #: trainings, processes that import MMDet anew, and all config files.
 SLOW = (
     'integration/',
-    'test_configs.py',
-    'test_published_constants.py',
-    'test_package.py',
     'test_config_builds.py',
+    'test_configs.py',
     'test_custom_configs.py',
+    'test_package.py',
     'test_paper_settings.py',
+    'test_published_constants.py',
+    'tools/test_benchmark_step.py',
 )
 
 

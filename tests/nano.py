@@ -21,7 +21,7 @@ FIND_UNUSED = {'RTMDet', 'SOLOv2', 'CondInst'}
 
 
 def nano(name: str) -> ConfigDict:
-    """A detector's config with a backbone of a few channels."""
+    """A detector's config with a few channels and proposals."""
     source = DETECTORS[name]
     if source.startswith('mmdet::'):
         model = get_config(source).model
@@ -42,7 +42,12 @@ def nano(name: str) -> ConfigDict:
             part.norm_cfg = dict(type='BN')
         model.backbone.update(deepen_factor=0.1, widen_factor=0.125)
         model.neck.in_channels = [32, 64, 128]
-    if name == 'QueryInst':
+    if name == 'MaskRCNN':
+        model.train_cfg.rcnn.sampler.num = 16
+        model.train_cfg.rpn_proposal.max_per_img = 16
+        model.test_cfg.rpn.max_per_img = 100
+        model.roi_head.bbox_head.fc_out_channels = 32
+    elif name == 'QueryInst':
         model.roi_head.num_stages = 2
         model.roi_head.stage_loss_weights = [1, 1]
         for head in ('bbox_head', 'mask_head'):

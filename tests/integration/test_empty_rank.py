@@ -48,11 +48,7 @@ def _detector(name: str) -> ConfigDict:
         path = ROOT / 'configs/_base_/models/mask2former_nano.py'
         return Config.fromfile(path).model
     cfg = nano(name)
-    if name == 'MaskRCNN':
-        cfg.train_cfg.rcnn.sampler.num = 16
-        cfg.train_cfg.rpn_proposal.max_per_img = 16
-        cfg.roi_head.bbox_head.fc_out_channels = 32
-    elif name == 'RTMDet':
+    if name == 'RTMDet':
         cfg.use_syncbn = False  # it wants a GPU
     elif name == 'MaskFormer':
         cfg.panoptic_head.pixel_decoder.encoder.num_layers = 1
@@ -202,7 +198,11 @@ def ranks(tmp_path_factory) -> list[dict]:
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
         port = s.getsockname()[1]
-    torch.multiprocessing.spawn(_process, (port, str(folder)), nprocs=2)
+    # MMDet is imported once, by the server that both are forked from.
+    torch.multiprocessing.set_forkserver_preload(['s4m.models'])
+    torch.multiprocessing.start_processes(
+        _process, (port, str(folder)), nprocs=2, start_method='forkserver'
+    )
     return [torch.load(folder / f'{rank}.pt') for rank in (0, 1)]
 
 

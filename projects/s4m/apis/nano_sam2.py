@@ -30,7 +30,7 @@ from s4m.models.promptable import (
     SAM2Segmenter,
     best_mask,
 )
-from s4m.models.promptable.sam2 import VIDEO_ONLY
+from s4m.models.promptable.sam2_build import VIDEO_ONLY
 from s4m.utils.checkpoints import read_checkpoint
 from s4m.utils.whole_files import write_whole
 
