@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 from torch import Tensor
 
+from .config import resource_dir
 from .publish import STOCK_TYPES
 
-CONFIGS = Path(__file__).resolve().parents[1] / '.mim' / 'configs'
+CONFIGS = resource_dir() / 'configs'
 _DEPTHS = {(3, 4, 6, 3): 50, (3, 4, 23, 3): 101, (3, 8, 36, 3): 152}
 
 

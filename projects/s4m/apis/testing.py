@@ -15,6 +15,7 @@ from mmengine.dist import is_main_process
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from s4m.datasets.coco_checks import empty_sets_named
 from s4m.utils.whole_files import write_json
 
 from .config import load_config
@@ -119,13 +120,15 @@ def evaluate(runner: Runner, model: str | None = None) -> dict[str, Metrics]:
                 f'--model {model}: {type(net).__name__} is not a '
                 'semi-supervised model, it has one network'
             )
-        return {'model': runner.test()}
+        with empty_sets_named('test'):
+            return {'model': runner.test()}
     chosen = net.semi_test_cfg['predict_on']
     names = ['teacher', 'student'] if model == 'both' else [model or chosen]
     results = {}
     for name in names:
         net.semi_test_cfg['predict_on'] = name
-        results[name] = dict(runner.test())
+        with empty_sets_named('test'):
+            results[name] = dict(runner.test())
     net.semi_test_cfg['predict_on'] = chosen
     return with_all_metrics(results)
 

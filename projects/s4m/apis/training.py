@@ -16,6 +16,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
 
+from s4m.datasets.coco_checks import empty_sets_named
 from s4m.utils.whole_files import write_json
 
 from .config import load_config
@@ -180,7 +181,8 @@ def run_training(runner: Runner) -> None:
     if runner.rank == 0:
         note.unlink(missing_ok=True)
     began = time.monotonic()
-    runner.train()
+    with empty_sets_named('training'):
+        runner.train()
     if runner.rank == 0:
         add_seconds(runner.work_dir, time.monotonic() - began)
         if getattr(runner.train_loop, 'stop_training', False):
