@@ -1,4 +1,3 @@
 # SSKD without L_pxl.
 _base_ = './sskd_distill_shapes_5p.py'
 model = dict(loss_contrast=None, strong_augment=None)
-default_hooks = dict(contrast_log=None)

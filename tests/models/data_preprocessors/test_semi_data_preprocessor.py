@@ -74,6 +74,10 @@ def test_training__a_list_of_images():
     )
     pre = SemiDataPreprocessor(MEAN, STD, **options)
     plain = DetDataPreprocessor(MEAN, STD, bgr_to_rgb=True, **options)
+    data = dict(inputs=[a, b], data_samples=[_sample(a), _sample(b)])
+    # A detector that does not ask for pixels gets what it can train on.
+    assert torch.equal(pre(data, True)['inputs'], plain(data, True)['inputs'])
+    pre.pixel_batches = True
     out, want = (
         p(dict(inputs=[a, b], data_samples=[_sample(a), _sample(b)]), True)
         for p in (pre, plain)

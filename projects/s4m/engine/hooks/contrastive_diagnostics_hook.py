@@ -42,25 +42,22 @@ class ContrastiveDiagnosticsHook(Hook):
         model = runner.model
         model = model.module if is_model_wrapper(model) else model
         self._loss = getattr(model, 'loss_contrast', None)
-        if self._loss is None:
-            raise ValueError(
-                'ContrastiveDiagnosticsHook: the model has no loss_contrast; '
-                "set model.loss_contrast=dict(type='PixelContrastiveLoss', "
-                '...) or drop the hook.'
-            )
 
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch=None
     ) -> None:
         """Ask for the statistics of this iteration, if it is its turn."""
-        self._loss.keep_statistics = self.every_n_train_iters(
-            runner, self.interval
-        )
+        if self._loss is not None:
+            self._loss.keep_statistics = self.every_n_train_iters(
+                runner, self.interval
+            )
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
     ) -> None:
         """Log them."""
+        if self._loss is None:
+            return
         for name, value in self._loss.statistics.items():
             runner.message_hub.update_scalar(
                 f'train/contrast/{name}', value.item()

@@ -32,8 +32,7 @@ class PseudoLabelRefineHook(Hook):
             the default, draws nothing.
 
     Raises:
-        ValueError: if ``draw_interval`` is negative, or the model has no
-            refiner.
+        ValueError: if ``draw_interval`` is negative.
     """
 
     def __init__(self, draw_interval: int = 0) -> None:
@@ -49,15 +48,11 @@ class PseudoLabelRefineHook(Hook):
         """
         model = runner.model
         model = model.module if is_model_wrapper(model) else model
-        refiner = getattr(model, 'refiner', None)
-        if refiner is None:
-            raise ValueError(
-                'PseudoLabelRefineHook: the model has no refiner; set '
-                "model.refiner=dict(type='PseudoLabelRefiner', ...) or drop "
-                'the hook.'
-            )
         self._latest: tuple[Tensor, InstanceList, InstanceList] | None = None
-        self._handle = refiner.register_forward_hook(self._record)
+        self._handle = None
+        refiner = getattr(model, 'refiner', None)
+        if refiner is not None:
+            self._handle = refiner.register_forward_hook(self._record)
 
     def after_train(self, runner: Runner) -> None:
         """Stop watching.
@@ -65,7 +60,8 @@ class PseudoLabelRefineHook(Hook):
         Args:
             runner (Runner): Runner of the training.
         """
-        self._handle.remove()
+        if self._handle is not None:
+            self._handle.remove()
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch=None, outputs=None

@@ -31,18 +31,15 @@ def to_rgb(preprocessor: DetDataPreprocessor, inputs: Tensor) -> Tensor:
 class SemiDataPreprocessor(DetDataPreprocessor):
     """Batches of pixels in training, normalised images in evaluation.
 
-    In training, images become (B, 3, H, W) RGB in 0..255 on the device,
-    padded with the mean pixel, with their valid size in
-    ``data_sample.img_shape``: promptable segmenters, copy-paste and colour
+    In training, each branch of ``data`` (``sup``, ``unsup_teacher``,
+    ``unsup_student``, as ``MultiBranch`` makes them) becomes (B, 3, H, W) RGB
+    in 0..255 on the device, padded with the mean pixel, with the valid sizes
+    in ``data_sample.img_shape``: promptable segmenters, copy-paste and colour
     augmentation want pixels. The detector calls :meth:`normalize` where a
-    network needs it. ``data`` may hold a dict of branches (``sup``,
-    ``unsup_teacher``, ``unsup_student``) as ``MultiBranch`` makes them, each
-    of which becomes a batch. In evaluation this is MMDet's
-    ``DetDataPreprocessor``.
-
-    Detectors that take pixels in training are ``SemiInstanceSegmentor``,
-    those with a ``StructuralDistillMixin`` or a
-    ``ContrastiveSelfTrainingMixin``, and ``PromptedDetector``.
+    network needs it. A batch without branches becomes pixels too where its
+    detector says so by :attr:`pixel_batches`, as the
+    ``StructuralDistillMixin`` does. In evaluation, and for other detectors,
+    this is MMDet's ``DetDataPreprocessor``.
 
     Args:
         mean (Sequence[float]): Mean pixel, in the network's order of
@@ -67,6 +64,9 @@ class SemiDataPreprocessor(DetDataPreprocessor):
         if kwargs.get('rgb_to_bgr'):
             raise ValueError('SemiDataPreprocessor reads BGR: no rgb_to_bgr')
         super().__init__(mean=mean, std=std, bgr_to_rgb=bgr_to_rgb, **kwargs)
+        #: Whether a training batch without branches stays pixels: set by the
+        #: detector that normalises them itself.
+        self.pixel_batches = False
 
     def normalize(self, rgb: Tensor) -> Tensor:
         """Make network inputs of pixels.
@@ -93,9 +93,10 @@ class SemiDataPreprocessor(DetDataPreprocessor):
             dict: ``inputs`` and ``data_samples`` in the same structure,
             without the branches that no image of the batch has.
         """
-        if not training:
+        branches = isinstance(data['inputs'], dict)
+        if not training or not (branches or self.pixel_batches):
             return super().forward(data, training)
-        if not isinstance(data['inputs'], dict):
+        if not branches:
             return self._pixels(data)
         inputs, data_samples = {}, {}
         for branch, images in data['inputs'].items():

@@ -104,6 +104,8 @@ class StructuralDistillMixin(SegmenterOwner):
                 f'feature_source={feature_source!r} is no submodule of '
                 f'{type(self).__name__}; it has {sorted(names)[1:12]} ...'
             )
+        if isinstance(self.data_preprocessor, SemiDataPreprocessor):
+            self.data_preprocessor.pixel_batches = True
         self.configure_segmenter(segmenter)
         self.loss_distill = MODELS.build(loss_distill)
         self.feature_source = feature_source
