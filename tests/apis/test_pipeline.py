@@ -203,7 +203,7 @@ def test_another_config__is_refused(calls):
         cfg_options={**ITERS, 'optim_wrapper.optimizer.lr': 0.5},
     )
     calls.clear()
-    message = r's4m_teacher_shapes_5p was trained .* optimizer\.lr .* 0\.5'
+    message = r's4m_teacher_shapes_5p was trained .*\.optimizer\.lr .* 0\.5'
     with pytest.raises(ValueError, match=message):
         run_stages(stages)
     assert calls == []
