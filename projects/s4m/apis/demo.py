@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -73,7 +75,7 @@ def run_demo(
 
 def demo_stages(work_dir: Path, iters: int, seed: int) -> dict[str, Stage]:
     """Stages of the demo by their names, each chain in its order."""
-    stages = {}
+    stages: dict[str, Stage] = {}
     for config, names in CHAINS.items():
         chain = stages_of(
             config,
@@ -120,16 +122,14 @@ def _train_all(
             for name in names
         }
 
+        def progress_of(task: TaskID) -> Callable[[Stage, int], None]:
+            return lambda _, done: bars.update(task, completed=done)
+
         def run_chain(names: tuple[str, ...]) -> None:
             for name in names:
                 task = tasks[name]
                 bars.start_task(task)
-                launcher = Launcher(
-                    quiet=True,
-                    progress=lambda _, done, task=task: bars.update(
-                        task, completed=done
-                    ),
-                )
+                launcher = Launcher(quiet=True, progress=progress_of(task))
                 results[name] = run_stage(stages[name], launcher)
                 bars.update(task, completed=iters)
 

@@ -79,14 +79,20 @@ def step_loss(
     """
     embeddings = segmenter.encode(batch['rgb'])
     ids, masks = batch['image_ids'], batch['masks'].float()
-    total = 0.0
-    for part, prompt in (
-        (~box, dict(points=batch['points'][~box], multimask=True)),
-        (box, dict(boxes=batch['boxes'][box], multimask=False)),
+    total = masks.new_zeros(())
+    for part, points, boxes in (
+        (~box, batch['points'][~box], None),
+        (box, None, batch['boxes'][box]),
     ):
         if not part.any():
             continue
-        logits, ious = segmenter.decode(embeddings, ids[part], **prompt)
+        logits, ious = segmenter.decode(
+            embeddings,
+            ids[part],
+            points=points,
+            boxes=boxes,
+            multimask=boxes is None,
+        )
         logits = F.interpolate(
             logits, scale_factor=2, mode='bilinear', align_corners=False
         )
@@ -120,12 +126,18 @@ def mean_iou(
     for batch in batches:
         embeddings = segmenter.encode(batch['rgb'])
         size = batch['masks'].shape[-2:]
-        for kind, prompt in (
-            ('points', dict(points=batch['points'][:, :num_points])),
-            ('boxes', dict(boxes=batch['boxes'], multimask=False)),
+        for kind, points, boxes in (
+            ('points', batch['points'][:, :num_points], None),
+            ('boxes', None, batch['boxes']),
         ):
             logits, _ = best_mask(
-                *segmenter.decode(embeddings, batch['image_ids'], **prompt)
+                *segmenter.decode(
+                    embeddings,
+                    batch['image_ids'],
+                    points=points,
+                    boxes=boxes,
+                    multimask=boxes is None,
+                )
             )
             mask = F.interpolate(
                 logits[:, None], size, mode='bilinear', align_corners=False
@@ -216,7 +228,7 @@ def pretrain(
             row = dict(
                 step=done,
                 loss=round(float(np.mean(window)), 4),
-                lr=round(scheduler.get_last_lr()[0], 7),
+                lr=round(float(scheduler.get_last_lr()[0]), 7),
                 minutes=round((time.time() - began) / 60, 2),
             )
             window = []

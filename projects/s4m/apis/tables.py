@@ -221,14 +221,14 @@ def describe_origin(
     are named.
     """
     runs = {
-        f'{row.name}, seed {seed}': results.get(f'{row.run}/{iters}/{seed}')
+        f'{row.name}, seed {seed}': run
         for row in rows
         for seed in seeds
+        if (run := results.get(f'{row.run}/{iters}/{seed}')) is not None
     }
     places = {
         name: (run.get('commit', 'unknown'), run.get('machine', 'unknown'))
         for name, run in runs.items()
-        if run is not None
     }
     if not places:
         return f'{iters} iterations; no run has been made yet.'
@@ -236,7 +236,7 @@ def describe_origin(
     dates = sorted(
         run.get('date', 'unknown')
         for name, run in runs.items()
-        if places.get(name) == common
+        if places[name] == common
     )
     days = ' to '.join(dict.fromkeys((dates[0], dates[-1])))
     text = (

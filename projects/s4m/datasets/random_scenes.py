@@ -16,6 +16,8 @@ import cv2
 import numpy as np
 import torch
 
+from .shapes_drawing import shrink
+
 #: Side of a scene in pixels.
 SIDE = 256
 #: Number of visible pixels of the smallest object that is asked for.
@@ -125,7 +127,7 @@ def render_scene(
     # Low resolution in one or both axes, as when a small or wide picture is
     # stretched to the model's square input.
     size = [int(SIDE / s) for s in rng.choice([1, 1, 1.5, 2], 2)]
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    small = shrink(image, (size[0], size[1]))
     small += rng.normal(0, rng.uniform(0.0, 0.06), small.shape)
     image = cv2.resize(small, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
     return (image.clip(0, 1) * 255).astype(np.uint8), ids
@@ -182,6 +184,14 @@ def held_out_batches(num: int = 24) -> Iterator[Batch]:
         yield make_batch(np.random.default_rng([2, i]), 4, 16, 3)
 
 
+def _read(file: str, flags: int) -> np.ndarray:
+    """Read an image, or raise a ValueError with its name."""
+    image = cv2.imread(file, flags)
+    if image is None:
+        raise ValueError(f'{file} cannot be read as an image')
+    return image
+
+
 def shapes_batches(
     root: str | os.PathLike, min_pixels: int = MIN_PIXELS
 ) -> Iterator[Batch]:
@@ -197,6 +207,7 @@ def shapes_batches(
 
     Raises:
         FileNotFoundError: if there are no validation images.
+        ValueError: if a file is missing or cannot be read as an image.
     """
     root = Path(root)
     files = sorted((root / 'gtFine' / 'val').glob('*/*_instanceIds.png'))
@@ -207,9 +218,10 @@ def shapes_batches(
         )
     for n, file in enumerate(files):
         rng = np.random.default_rng([3, n])
-        ids = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+        ids = _read(str(file), cv2.IMREAD_UNCHANGED)
         picture = str(file).replace('gtFine_instanceIds', 'leftImg8bit')
-        image = cv2.imread(picture.replace('gtFine', 'leftImg8bit'))[..., ::-1]
+        picture = picture.replace('gtFine', 'leftImg8bit')
+        image = _read(picture, cv2.IMREAD_COLOR)[..., ::-1]
         scale = SIDE * SIDE / ids.size
         masks, points, boxes = [], [], []
         for k in np.unique(ids[ids >= 1000]):

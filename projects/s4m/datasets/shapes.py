@@ -14,15 +14,16 @@ import shutil
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import TypedDict
 
 import cv2
 import numpy as np
 from rich.progress import track
 
-from .shapes_drawing import background, outline, paint
+from .shapes_drawing import background, outline, paint, shrink
 
 #: Name, Cityscapes label id and preferred hue (degrees) of each class.
-CLASSES = (
+CLASSES: tuple[tuple[str, int, float], ...] = (
     ('person', 24, 0),
     ('rider', 25, 45),
     ('car', 26, 90),
@@ -72,9 +73,16 @@ def _raster(polygon: np.ndarray, height: int, width: int):
     return (*low, *high), mask.astype(bool)
 
 
-def make_scene(
-    rng: np.random.Generator, height: int, width: int
-) -> dict[str, np.ndarray | list]:
+class Scene(TypedDict):
+    """One image of Shapes with its annotations, see :func:`make_scene`."""
+
+    image: np.ndarray
+    instance_ids: np.ndarray
+    label_ids: np.ndarray
+    objects: list[dict]
+
+
+def make_scene(rng: np.random.Generator, height: int, width: int) -> Scene:
     """Draw one image with its annotations.
 
     Args:
@@ -157,7 +165,7 @@ def make_scene(
     light = 1 + rng.normal(0, 0.35) * ramp_x[None]
     light = light + rng.normal(0, 0.25) * ramp_y[:, None]
     image *= light[..., None]
-    image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    image = shrink(image, (width, height))
     image += rng.normal(0, rng.uniform(0.01, 0.05), image.shape)
     image = (image.clip(0, 1) * 255).round().astype(np.uint8)
 

@@ -120,6 +120,11 @@ def _noise(
     return fine.clip(0, 1)
 
 
+def shrink(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Average an image down to a (width, height) in pixels."""
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
 def _rgb(hue: float, saturation: float, value: float) -> np.ndarray:
     pixel = np.array([[[hue % 360, saturation, value]]], np.float32)
     return cv2.cvtColor(pixel, cv2.COLOR_HSV2RGB)[0, 0]

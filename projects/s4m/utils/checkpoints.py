@@ -7,6 +7,7 @@ import os
 import pickletools
 import zipfile
 from _compat_pickle import IMPORT_MAPPING
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -70,7 +71,7 @@ def read_checkpoint(path: str | os.PathLike) -> dict:
     """
     file = local_file(path)
     try:
-        placeholders = [
+        placeholders: list[Callable | tuple[Callable, str]] = [
             (type('Unread', (Unread,), dict(name=name)), name)
             for name in _unknown_globals(file)
         ]
@@ -163,7 +164,7 @@ def _unknown_globals(file: Path) -> list[str]:
         # description of the system, each a pickle, precede the object.
         for _ in range(4):
             for opcode, argument, _ in pickletools.genops(f):
-                if opcode.name == 'GLOBAL':
+                if opcode.name == 'GLOBAL' and argument is not None:
                     module, name = argument.split(' ', 1)
                     # torch takes Python 2's names for Python 3's, too.
                     module = IMPORT_MAPPING.get(module, module)

@@ -60,8 +60,9 @@ def narrow_box_encoding(
         ... )  # doctest: +SKIP
     """
     (encoding,) = args
-    width = head.layers[0].in_features
-    if encoding.shape[-1] != 2 * width:
+    layer = head.get_submodule('layers.0')
+    assert isinstance(layer, nn.Linear)
+    if encoding.shape[-1] != 2 * layer.in_features:
         return None
     # Pairs of sine and cosine, a coordinate after the other.
     pairs = encoding.unflatten(-1, (-1, 2))[..., ::2, :]

@@ -65,7 +65,9 @@ def get_random_state() -> dict:
         ``cuda``; plain containers and tensors only, so that a checkpoint
         with it loads with ``weights_only=True``.
     """
-    name, keys, pos, has_gauss, cached = np.random.get_state()
+    legacy = np.random.get_state(legacy=True)
+    assert isinstance(legacy, tuple)  # MT19937, numpy's global generator
+    name, keys, pos, has_gauss, cached = legacy
     state = dict(
         python=random.getstate(),
         numpy=(name, keys.tolist(), pos, has_gauss, cached),

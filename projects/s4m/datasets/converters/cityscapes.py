@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -101,13 +101,13 @@ def convert_split(
     photos = root / 'leftImg8bit' / split
     with ProcessPoolExecutor(workers) as pool:
         results = pool.map(convert_image, files, chunksize=8)
-        results = track(results, split, total=len(files))
-        images, annotations = collect(_with_photo(results, photos))
+        tracked = track(results, split, total=len(files))
+        images, annotations = collect(_with_photo(tracked, photos))
     return dict(images=images, annotations=annotations, categories=CATEGORIES)
 
 
 def _with_photo(
-    results: Iterator[tuple[dict, list[dict]]], photos: Path
+    results: Iterable[tuple[dict, list[dict]]], photos: Path
 ) -> Iterator[tuple[dict, list[dict]]]:
     """Pass on the entries of images whose photo is there."""
     for image, entries in results:

@@ -95,6 +95,7 @@ def make_split(
     if published is not None:
         name, chosen = 'published', read_list(published, names)
     else:
+        assert seed is not None  # checked above
         name, chosen = f'seed{seed}', draw(names, percent, seed)
     splitter = Splitter(data)
     ids = {i['id'] for i in data['images'] if stem_of(i) in chosen}

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 
 import numpy as np
@@ -127,9 +127,9 @@ def read_list(
         raise ValueError(f'{path} names no image')
     known = sorted(image['id'] for image in data['images'])
     if kind == 'ids':
-        bad = set(draws) - set(known)
-        if bad:
-            raise ValueError(f'{path}: no image has the id {min(bad)}')
+        absent = set(draws) - set(known)
+        if absent:
+            raise ValueError(f'{path}: no image has the id {min(absent)}')
         return set(draws)
     if kind == 'annotated':
         annotated = {
@@ -165,14 +165,14 @@ class Splitter:
 
     def __init__(self, data: dict) -> None:
         self.data = data
-        self.annotations = defaultdict(list)
+        self.annotations: dict[int, list[dict]] = defaultdict(list)
         for annotation in data.get('annotations', []):
             self.annotations[annotation['image_id']].append(annotation)
         self.header = {
             k: v for k, v in data.items() if k not in ('images', 'annotations')
         }
 
-    def labeled(self, ids: set) -> dict:
+    def labeled(self, ids: Set) -> dict:
         """Give the images of some ids with their annotations.
 
         Both are in the order of the file.
@@ -181,7 +181,7 @@ class Splitter:
         entries = [a for i in images for a in self.annotations[i['id']]]
         return dict(self.header, images=images, annotations=entries)
 
-    def unlabeled(self, without: set | frozenset = frozenset()) -> dict:
+    def unlabeled(self, without: Set = frozenset()) -> dict:
         """Give all images without annotations, except those of some ids."""
         images = [i for i in self.data['images'] if i['id'] not in without]
         return dict(self.header, images=images, annotations=[])
