@@ -53,7 +53,8 @@ def make_frames(
         names (list[str]): Classes.
     """
     rng = np.random.default_rng(0)
-    images, annotations = [], []
+    images: list[dict] = []
+    annotations: list[dict] = []
     for i in range(num):
         small = rng.integers(0, 256, (HEIGHT // 32, WIDTH // 32, 3), np.uint8)
         frame = cv2.resize(small, (WIDTH, HEIGHT)).astype(np.int16)

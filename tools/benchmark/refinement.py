@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from mmengine.structures import InstanceData
 from s4m.models import PseudoLabelRefiner
-from s4m.models.promptable import PromptableSegmenter
+from s4m.models.promptable import PromptableSegmenter, SegmenterEmbeddings
 from s4m.utils.timing import measure
 from torch import Tensor
 
@@ -71,21 +73,22 @@ def prompts_of(
         points (Tensor): (N, K, 2) positive points (x, y) in pixels.
         size (tuple[int, int]): (H, W) of the images.
     """
+    model: Any = segmenter.model  # sam2 has no types
     scale = points.new_tensor([size[1], size[0]])
-    coords = points / scale * segmenter.model.image_size
+    coords = points / scale * model.image_size
     return coords, torch.ones_like(coords[..., 0], dtype=torch.int)
 
 
 @torch.no_grad()
 def decode_alone(
     segmenter: PromptableSegmenter,
-    embeddings,
+    embeddings: SegmenterEmbeddings,
     image: int,
     points: Tensor,
     size: tuple[int, int],
 ) -> None:
     """sam2's own decoder on (N, K, 2) points of one image of a batch."""
-    model = segmenter.model
+    model: Any = segmenter.model  # sam2 has no types
     encoder, decoder = model.sam_prompt_encoder, model.sam_mask_decoder
     sparse, dense = encoder(
         points=prompts_of(segmenter, points, size), boxes=None, masks=None

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from refinement import decode_alone, prompts_of
@@ -30,7 +32,7 @@ def compare(
     """
     rgb = torch.rand(1, 3, *size, device=device) * 255
     points = torch.rand(1, num_points, 2, device=device) * size[0]
-    model = segmenter.model
+    model: Any = segmenter.model  # sam2 has no types
     transformer = model.sam_mask_decoder.transformer
     seen: list[Tensor] = []
 
@@ -80,7 +82,7 @@ def compare(
     )
 
 
-def output_tokens(decoder: torch.nn.Module, sparse: Tensor) -> Tensor:
+def output_tokens(decoder: Any, sparse: Tensor) -> Tensor:
     """Output tokens in front of the prompt's, as sam2's decoder has them."""
     tokens = [decoder.iou_token.weight, decoder.mask_tokens.weight]
     if decoder.pred_obj_scores:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Configs by path or by name, from any directory."""
+"""Read configs by path or by name, from any directory."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ MODULE2PACKAGE.setdefault('s4m', 's4m')
 
 
 def resource_dir() -> Path:
-    """Folder ``.mim`` of the package, with ``configs/`` and ``tools/``."""
+    """Return the package's ``.mim``, with ``configs/`` and ``tools/``."""
     return Path(__file__).resolve().parents[1] / '.mim'
 
 
 def list_configs() -> list[str]:
-    """Names of all configs, sorted.
+    """List the names of all configs in sorted order.
 
     Example:
         >>> 's4m_cityscapes_10p' in list_configs()
@@ -50,11 +50,16 @@ def find_config(name: str, beside: str | Path | None = None) -> Path:
 
     Args:
         name (str): File name without ``.py``.
-        beside (str | Path, optional): Folder to look in first, for configs
-            of a user's own that name each other.
+        beside (str | Path, optional): Folder that is searched first, where
+            configs of a user name each other. Defaults to None.
 
     Raises:
-        FileNotFoundError: with the names that are near.
+        FileNotFoundError: if there is no such config; the message lists
+            similar names.
+
+    Example:
+        >>> find_config('s4m_cityscapes_10p').name
+        's4m_cityscapes_10p.py'
     """
     if beside is not None and Path(beside, f'{name}.py').is_file():
         return Path(beside, f'{name}.py')
@@ -101,10 +106,10 @@ def get_config(
 
 
 def config_path(config: str | Path) -> Path:
-    """File of a config that is given by path, by name or as ``s4m::...``.
+    """Return the file of a config given by path, name or ``s4m::...``.
 
     Raises:
-        FileNotFoundError: if there is none.
+        FileNotFoundError: if the file does not exist.
     """
     text = str(config)
     if text.startswith('s4m::'):
@@ -142,7 +147,7 @@ def load_config(
         launcher (str): What started the processes of a distributed run:
             ``pytorch``, ``slurm``, ``mpi``, or ``none``, the default.
         cfg_options (Mapping, optional): Values that are replaced, by dotted
-            key. They win over those of the split.
+            key. They override the values of the split.
 
     Raises:
         FileNotFoundError: if there is no such config.
@@ -167,7 +172,7 @@ def load_config(
 
 
 def check_gpus() -> None:
-    """Check that each process of this machine has a GPU of its own.
+    """Check that this machine has a GPU for each of its processes.
 
     Raises:
         ValueError: if there are GPUs, but fewer than processes.

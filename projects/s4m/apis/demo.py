@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Four methods on Shapes, from nothing to a report."""
+"""Train four methods on Shapes and report their results."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from .stages import Stage, stages_of
 
 DATA = Path('data/shapes')
 ANNOTATIONS = DATA / 'annotations/instancesonly_filtered_gtFine_train.json'
-#: Last stage of each chain, and the names of its stages in the report. The
-#: two chains run side by side.
+#: The last stage of each chain, and the names of its stages in the report.
+#: The two chains run in parallel.
 CHAINS = {
     'guided_distillation_shapes_5p': ('Supervised', 'Guided Distillation'),
     's4m_shapes_5p': ('S4M teacher', 'S4M'),
 }
-#: Rows of the report.
+#: Order of the rows of the report.
 ORDER = ('Supervised', 'Guided Distillation', 'S4M teacher', 'S4M')
 
 
@@ -48,14 +48,14 @@ def run_demo(
 ) -> tuple[Path, dict[str, dict[str, Any]]]:
     """Make the data, train and test four models and write a report.
 
-    What is done is not done again; a stopped run is resumed. The data are in
+    Finished steps are skipped and a stopped run is resumed. The data are in
     ``data/shapes``, the runs in ``work_dirs/demo`` of the current folder.
 
     Args:
-        iters (int): Iterations of each training, 800 by default.
-        seed (int): Seed of the trainings, 0 by default.
-        fast (bool): Whether 16 iterations and few images only prove the
-            path, in ``work_dirs/demo_fast``. False by default.
+        iters (int): Number of iterations of each training. Defaults to 800.
+        seed (int): Seed of the trainings. Defaults to 0.
+        fast (bool): Whether to run 16 iterations and few images as a smoke
+            test, in ``work_dirs/demo_fast``. Defaults to False.
 
     Returns:
         tuple[Path, dict]: the page, and the result of each method
@@ -74,7 +74,7 @@ def run_demo(
 
 
 def demo_stages(work_dir: Path, iters: int, seed: int) -> dict[str, Stage]:
-    """Stages of the demo by their names, each chain in its order."""
+    """Return the stages of the demo by name, each chain in its order."""
     stages: dict[str, Stage] = {}
     for config, names in CHAINS.items():
         chain = stages_of(
@@ -87,7 +87,7 @@ def demo_stages(work_dir: Path, iters: int, seed: int) -> dict[str, Stage]:
 
 
 def prepare_data() -> None:
-    """Make Shapes, its COCO files and the 5 % split where they are missing."""
+    """Make Shapes, its COCO files and its 5 % split if they are missing."""
     split = DATA / 'annotations/semi/seed0@5-unlabeled.json'
     for made, tool, *arguments in (
         (DATA / 'gtFine', 'make_shapes', '--out', DATA),
@@ -106,7 +106,7 @@ def prepare_data() -> None:
 def _train_all(
     stages: dict[str, Stage], iters: int
 ) -> dict[str, dict[str, Any]]:
-    """Train and test the stages, the chains side by side, with bars."""
+    """Train and test the chains in parallel, with progress bars."""
     columns = [
         TextColumn('{task.description:20}'),
         BarColumn(),
@@ -141,7 +141,7 @@ def _train_all(
 def _quality(
     stage: Stage, work_dir: Path, limit: int | None
 ) -> dict[str, Any]:
-    """Figures and pictures of the first pseudo-labels of a stage."""
+    """Measure and draw the first pseudo-labels of a stage."""
     file = work_dir / 'quality.json'
     if not file.is_file():
         figures, picture = quality_of_teacher(
