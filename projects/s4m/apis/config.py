@@ -85,7 +85,7 @@ def get_config(
             or a file of an installed package, such as
             ``s4m::s4m_cityscapes_10p.py`` or ``mmdet::FOLDER/FILE.py``.
         cfg_options (Mapping, optional): Values that are replaced, by dotted
-            key.
+            key. Defaults to None.
 
     Raises:
         FileNotFoundError: if there is no such config.
@@ -143,9 +143,9 @@ def load_config(
             ``work_dirs/NAME``, or ``work_dirs/SPLIT/NAME`` for another
             split.
         split (str, optional): Name of another split
-            (:func:`s4m.apis.splits.split_options`).
-        launcher (str): What started the processes of a distributed run:
-            ``pytorch``, ``slurm``, ``mpi``, or ``none``, the default.
+            (:func:`s4m.apis.splits.split_options`). Defaults to None.
+        launcher (str): Launcher of a distributed run: ``pytorch``, ``slurm``,
+            ``mpi`` or ``none``. Defaults to ``none``.
         cfg_options (Mapping, optional): Values that are replaced, by dotted
             key. They override the values of the split.
 

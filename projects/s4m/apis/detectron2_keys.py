@@ -120,7 +120,7 @@ DROPPED = ('criterion.empty_weight', 'ssl_criterion.empty_weight')
 
 
 def _compile(source: int) -> list[tuple[re.Pattern, str]]:
-    """Compile the rules that rename detectron2's (0) or MMDetection's (1) keys."""
+    """Compile the rules for keys of detectron2 (0) or MMDetection (1)."""
     compiled = []
     for rule in RULES:
         pattern = re.escape(rule[source])
