@@ -39,7 +39,7 @@ CITIES = {'train': 'shapeville', 'val': 'polygonstadt'}
 
 # Objects are drawn at this multiple of the output size and averaged down.
 OVERSAMPLING = 2
-#: An object that is drawn shows at least this many pixels, at 128 x 256.
+#: Minimum number of visible pixels of an object, at 128 x 256.
 MIN_VISIBLE = 150
 
 

@@ -113,7 +113,7 @@ def outline(name: str, rng: np.random.Generator) -> np.ndarray:
 def _noise(
     rng: np.random.Generator, height: int, width: int, cell: float
 ) -> np.ndarray:
-    """Draw smooth (height, width) noise in 0..1 on a grid of ``cell`` pixels."""
+    """Draw smooth (height, width) noise in 0..1 with cells of some pixels."""
     shape = max(2, int(height / cell) + 1), max(2, int(width / cell) + 1)
     coarse = rng.random(shape, dtype=np.float32)
     fine = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)

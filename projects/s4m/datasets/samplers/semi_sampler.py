@@ -123,7 +123,7 @@ class SemiSampler(Sampler):
         self._skipped = 0
 
     def _rounds(self, repeats: Tensor, stream: int) -> Iterator[int]:
-        """Yield shuffled rounds with each image ``repeats`` times on average."""
+        """Yield shuffled rounds, each image ``repeats`` times on average."""
         generator = torch.Generator()
         generator.manual_seed(self.seed + stream)
         whole = repeats.floor()
