@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PR of 4 images x 20 masks: refiner, sam2's bare calls, one by one."""
+"""Compare PR of 4 images x 20 masks with calls of sam2."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def compare(
     device: str,
     **_,
 ) -> dict[str, dict[str, float]]:
-    """Times and memory by the name of the variant.
+    """Measure times and memory by the name of the variant.
 
     Args:
         segmenter (PromptableSegmenter): A ``SAM2Segmenter``.
@@ -46,7 +46,7 @@ def compare(
         )
 
     def bare(images_at_once: int, masks_at_once: int) -> None:
-        """sam2's encoder and decoder as SAM2ImagePredictor calls them."""
+        """Call sam2's encoder and decoder as SAM2ImagePredictor does."""
         for first in range(0, 4, images_at_once):
             embeddings = segmenter.encode(rgb[first : first + images_at_once])
             for i in range(len(embeddings)):
@@ -66,7 +66,7 @@ def compare(
 def prompts_of(
     segmenter: PromptableSegmenter, points: Tensor, size: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
-    """Points and labels as sam2's prompt encoder takes them.
+    """Convert points to the input of sam2's prompt encoder.
 
     Args:
         segmenter (PromptableSegmenter): A ``SAM2Segmenter``.
@@ -87,7 +87,7 @@ def decode_alone(
     points: Tensor,
     size: tuple[int, int],
 ) -> None:
-    """sam2's own decoder on (N, K, 2) points of one image of a batch."""
+    """Call sam2's decoder on (N, K, 2) points of one image of a batch."""
     model: Any = segmenter.model  # sam2 has no types
     encoder, decoder = model.sam_prompt_encoder, model.sam_mask_decoder
     sparse, dense = encoder(
