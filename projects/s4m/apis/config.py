@@ -90,10 +90,10 @@ def get_config(
     Raises:
         FileNotFoundError: if there is no such config.
 
-    Example:
-        >>> cfg = get_config('s4m_cityscapes_10p', {'train_cfg.max_iters': 9})
-        >>> cfg.model.type, cfg.train_cfg.max_iters
-        ('SemiInstanceSegmentor', 9)
+    Example::
+
+        cfg = get_config('s4m_cityscapes_10p', {'train_cfg.max_iters': 9})
+        cfg.model.type  # 'SemiInstanceSegmentor'
     """
     scope = str(config).rpartition('::')[0]
     if scope and scope != 's4m':

@@ -40,10 +40,10 @@ def split_options(cfg: Config, split: str) -> dict[str, str]:
         ValueError: if the training set does not name one annotation file.
 
     Example:
-        >>> from s4m.apis import get_config
-        >>> cfg = get_config('supervised_cityscapes_10p')
+        >>> dataset = dict(ann_file='semi/published@10.json')
+        >>> cfg = Config(dict(train_dataloader=dict(dataset=dataset)))
         >>> split_options(cfg, 'seed0@10')
-        {'train_dataloader.dataset.ann_file': 'annotations/semi/seed0@10.json'}
+        {'train_dataloader.dataset.ann_file': 'semi/seed0@10.json'}
     """
     if split.endswith('.json'):
         raise ValueError(f'Name the split {split} without .json')

@@ -81,9 +81,10 @@ def stages_of(
     Raises:
         FileNotFoundError: if a config is missing.
 
-    Example:
-        >>> [stage.name for stage in stages_of('s4m_cityscapes_10p')]
-        ['s4m_teacher_cityscapes_10p', 's4m_cityscapes_10p']
+    Example::
+
+        [stage.name for stage in stages_of('s4m_cityscapes_10p')]
+        # ['s4m_teacher_cityscapes_10p', 's4m_cityscapes_10p']
     """
     if split is not None:
         root = Path(root, Path(split).name)

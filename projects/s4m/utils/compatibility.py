@@ -55,11 +55,11 @@ def narrow_box_encoding(
 
     Example:
         >>> import torch
-        >>> head = nn.Sequential(nn.Linear(8, 1))
-        >>> head.layers = head  # as MMDetection's MLP names its layers
+        >>> from mmdet.models.layers.transformer import MLP
+        >>> head = MLP(8, 4, 4, 2)
         >>> _ = head.register_forward_pre_hook(narrow_box_encoding)
         >>> head(torch.zeros(1, 16)).shape
-        torch.Size([1, 1])
+        torch.Size([1, 4])
     """
     (encoding,) = args
     layer = head.get_submodule('layers.0')
