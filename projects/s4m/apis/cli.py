@@ -35,7 +35,7 @@ def make_parser(doc: str | None, **kwargs) -> argparse.ArgumentParser:
     """Make a parser that shows the docstring of a tool as its description.
 
     Args:
-        doc (str, optional): ``__doc__`` of the tool; line breaks are kept.
+        doc (str, optional): ``__doc__`` of the tool; line breaks stay.
         **kwargs: Further arguments of ``argparse.ArgumentParser``.
     """
     return argparse.ArgumentParser(

@@ -88,7 +88,7 @@ def get_config(
             key. Defaults to None.
 
     Raises:
-        FileNotFoundError: if there is no such config.
+        FileNotFoundError: if the config does not exist.
 
     Example::
 
@@ -150,7 +150,7 @@ def load_config(
             key. They override the values of the split.
 
     Raises:
-        FileNotFoundError: if there is no such config.
+        FileNotFoundError: if the config does not exist.
         ValueError: if there are fewer GPUs than processes on this machine,
             or the config has no labelled set that a split could name.
     """

@@ -111,7 +111,7 @@ def convert_to_mmdet(
         tuple: the checkpoint, and the config of its network.
 
     Raises:
-        FileNotFoundError: if there is no such file.
+        FileNotFoundError: if the file does not exist.
         ValueError: if it cannot be read, is not a whole Mask2Former with a
             ResNet or Swin, has no such network or other classes.
     """
@@ -245,7 +245,7 @@ def mmdet_to_detectron2(
         Path: ``target``.
 
     Raises:
-        FileNotFoundError: if there is no such file.
+        FileNotFoundError: if the file does not exist.
         ValueError: if ``target`` ends in ``.py``, or ``source`` is not a
             checkpoint of a Mask2Former.
     """
@@ -274,7 +274,7 @@ def convert_to_detectron2(
         ``modelTeacher.*`` as S4M and Guided Distillation have them.
 
     Raises:
-        FileNotFoundError: if there is no such file.
+        FileNotFoundError: if the file does not exist.
         ValueError: if it cannot be read, or holds another network than a
             Mask2Former.
     """
