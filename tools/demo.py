@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`make demo`: four methods on Shapes, from nothing to a report.
+"""Train four methods on Shapes and write a report (``make demo``).
 
-Makes the data, trains the supervised baseline, S4M's teacher, Guided
+The demo makes the data, trains the supervised baseline, S4M's teacher, Guided
 Distillation and S4M (one seed, two runs at a time), evaluates them with
-tools/test.py and writes ``work_dirs/demo/report.html``. What is done is not
-done again; a stopped run is resumed.
+tools/test.py and writes ``work_dirs/demo/report.html``. Finished steps are
+skipped and a stopped run is resumed.
 """
 
 from s4m.apis import cli

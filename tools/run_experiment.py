@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One row of the matrix: teacher, then student, then the AP of both.
+"""Run one row of the matrix: teacher, student and the AP of both.
 
     tools/run_experiment.sh s4m cityscapes 10 4
     tools/run_experiment.sh guided_distillation coco 5 4 --backbone swin_l
     tools/run_experiment.sh s4m cityscapes 10 4 --split seed0@10
 
-What is done is skipped, what was stopped is resumed, and what another config
-or another teacher made is refused. Run it in the project's folder.
+Finished stages are skipped and stopped ones resumed. Results of another config
+or another teacher are refused. Run the tool in the project's folder.
 """
 
 from s4m.apis import cli

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train a model; MMDetection's command line.
+"""Train a model with MMDetection's command line.
 
 python tools/train.py configs/s4m/s4m_shapes_5p.py
 tools/dist_train.sh configs/s4m_cityscapes_10p.py 4

@@ -10,7 +10,7 @@ model = dict(
     copy_paste=_base_.copy_paste,
 )
 default_hooks = dict(refine_log=_base_.refine_log)
-# Copy-paste starts from the images' own colours.
+# Copy-paste starts from the original colours.
 train_dataloader = dict(
     dataset=dict(unlabeled=dict(pipeline=_base_.clean_student_pipeline))
 )

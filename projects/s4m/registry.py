@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The scope ``s4m`` of MMEngine's registries.
+"""Define the scope ``s4m`` of MMEngine's registries.
 
-MMEngine builds what stands in a config with ``_base_ = 's4m::...'`` in this
-scope. Its registries are children of MMDetection's, in which the components
-of this package are registered: a config names them without a scope.
+MMEngine builds a config with ``_base_ = 's4m::...'`` in this scope. Its
+registries are children of MMDetection's, where the components of this package
+are registered, so that a config names them without a scope.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Version of the package, where a build reads it without importing."""
+"""Define the version, which a build reads without importing the package."""
 
 __version__ = '0.1.0'

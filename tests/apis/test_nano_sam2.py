@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -51,6 +52,16 @@ def test_training__stops_and_goes_on(tmp_path, monkeypatch, capsys):
     assert json.loads(row)['step'] == 2
     pretrain(tmp_path, **options)
     assert 'resumed at step 2' in capsys.readouterr().out
+
+
+def test_shapes_batches__a_missing_picture_is_named(tmp_path):
+    """OpenCV gives None, which failed with a TypeError."""
+    folder = tmp_path / 'gtFine/val/city'
+    folder.mkdir(parents=True)
+    ids = np.full((32, 32), 24000, np.uint16)
+    cv2.imwrite(str(folder / 'a_gtFine_instanceIds.png'), ids)
+    with pytest.raises(ValueError, match=r'a_leftImg8bit\.png cannot be read'):
+        list(shapes_batches(tmp_path))
 
 
 def test_evaluation__of_the_shipped_one(nano_segmenter, shapes_root, tmp_path):

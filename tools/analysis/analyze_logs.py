@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MMDetection's own analyze_logs.py, from where it is installed.
+"""Run MMDetection's analyze_logs.py, wherever it is installed.
 
     python tools/analysis/analyze_logs.py plot_curve \
         work_dirs/s4m_shapes_5p/*/vis_data/scalars.json \
@@ -18,7 +18,7 @@ import mmdet
 
 if __name__ == '__main__':
     tools = Path(mmdet.__file__).parent / '.mim/tools'
-    if not tools.is_dir():  # a clone instead of a wheel
+    if not tools.is_dir():  # MMDetection is a clone, not a wheel
         tools = Path(mmdet.__file__).parents[1] / 'tools'
     # The script's default style belongs to seaborn.
     if 'plot_curve' in sys.argv and '--style' not in sys.argv:

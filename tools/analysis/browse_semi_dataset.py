@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a semi-supervised training sees, as pictures.
+"""Draw the images and labels of semi-supervised training batches.
 
     python tools/analysis/browse_semi_dataset.py \
         configs/s4m_cityscapes_10p.py --out work_dirs/browse --batches 4
@@ -7,8 +7,8 @@
         configs/s4m_cityscapes_10p.py --out work_dirs/browse \
         --teacher work_dirs/s4m_teacher_cityscapes_10p
 
-A row for each image: a labelled one with its annotations; the views of an
-unlabelled one, with ``--teacher`` also its pseudo-labels after each step.
+Each row shows a labelled image with its annotations, or the views of an
+unlabelled image. ``--teacher`` adds the pseudo-labels after each step.
 """
 
 from s4m.apis.cli import add_cfg_options, make_parser, one_line_errors

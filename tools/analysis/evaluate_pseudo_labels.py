@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A file of pseudo-labels, or of any predictions, beside the ground truth.
+"""Compare a file of pseudo-labels or predictions with the ground truth.
 
     python tools/analysis/evaluate_pseudo_labels.py pseudo_labels.json \
         --ann data/cityscapes/annotations/\
 instancesonly_filtered_gtFine_train.json \
         --image-root data/cityscapes/leftImg8bit/train --out work_dirs/quality
 
-prints mask AP, and of each pseudo-label the class and the IoU of the object
-that it overlaps best, in all and by class, and writes them with the confusion
-of the classes and pictures of the worst images (pseudo-labels | ground truth).
+compares each pseudo-label with the object that it overlaps best. It prints
+mask AP, class accuracy and IoU over all classes and by class, and writes them
+with the confusion of the classes and pictures of the images with most errors
+(pseudo-labels | ground truth).
 """
 
 from s4m.apis.cli import make_parser, one_line_errors

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parameters and multiply-adds of the network that a config deploys.
+"""Count the parameters and multiply-adds of the network of a config.
 
     python tools/analysis/get_flops.py configs/s4m_cityscapes_10p.py \
         --shape 1024 2048
 
-Of a semi-supervised config it is the student, of a ``PromptedDetector`` both
-networks, the second with as many boxes as the first gives at most. MMEngine
-counts a multiply-add as one. No weights are needed.
+It counts the student of a semi-supervised config, or both networks of a
+``PromptedDetector`` with the largest number of boxes. MMEngine counts a
+multiply-add as one. No weights are needed.
 """
 
 from s4m.apis.cli import add_cfg_options, make_parser, one_line_errors

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Margin, false-negative rate and loss of runs with pixel contrast.
+"""Plot margin, false-negative rate and loss of runs with pixel contrast.
 
     python tools/analysis/plot_contrastive.py \
         work_dirs/sskd_distill_cityscapes_10p work_dirs/another_run \
         --out contrastive.png
 
-draws what the ``ContrastiveDiagnosticsHook`` logged (SSKD, Figure 3). A run is
-a line; its label is the name of its folder, or ``--labels``.
+draws the values that the ``ContrastiveDiagnosticsHook`` logged (SSKD,
+Figure 3). Each run is a line, whose label is the name of the folder or one of
+``--labels``.
 """
 
 from pathlib import Path

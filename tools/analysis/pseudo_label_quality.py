@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How good are the teacher's pseudo-labels, and what does SAM 2 change?
+"""Measure the teacher's pseudo-labels before and after refinement.
 
     python tools/analysis/pseudo_label_quality.py \
         configs/s4m/s4m_shapes_5p.py --ann data/shapes/annotations/\
 instancesonly_filtered_gtFine_train.json --out work_dirs/quality
 
-compares the pseudo-labels of the unlabelled images, before and after
-refinement, with the ground truth, as S4M's motivating figure. Writes
-``quality.json``, teacher | refined | ground truth of some images, and the
-confusion of the classes.
+compares the pseudo-labels of the unlabelled images with the ground truth, as
+S4M's motivating figure does. It writes ``quality.json``, pictures (teacher |
+refined | ground truth) of some images, and the confusion of the classes.
 """
 
 from s4m.apis.cli import make_parser, one_line_errors

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images a second of the training pipelines, beside MMDet's own transforms.
+"""Measure images per second of the training pipelines and of MMDet's.
 
     python tools/benchmark/benchmark_pipelines.py
 
@@ -9,10 +9,10 @@ polygons (COCO), through a data loader with one worker:
 * one step: the config's pipeline, ``LoadLazyAnnotations`` and ``ResizeCrop``;
 * two steps: MMDet's ``LoadAnnotations``, resizing and ``RandomCrop`` in the
   same places, with OpenCV or with Pillow;
-* loading: reading and decoding the file alone, what no pipeline avoids.
+* loading: reading and decoding the file, which every pipeline does.
 
-All take turns in one process, since machines are noisy; the frames are
-generated.
+All take turns in one process, since machines are noisy. The frames are
+random.
 """
 
 from __future__ import annotations
@@ -43,27 +43,28 @@ WIDTH, HEIGHT = 2048, 1024
 def make_frames(
     root: Path, num: int, objects: int, polygons: bool, names: list[str]
 ) -> None:
-    """PNG frames with texture, and their COCO file.
+    """Write PNG frames with texture, and their COCO file.
 
     Args:
         root (Path): Folder for ``N.png`` and ``ann.json``.
         num (int): Number of frames.
-        objects (int): Objects in each.
-        polygons (bool): Annotate polygons, not compressed RLE.
-        names (list[str]): Classes.
+        objects (int): Number of objects in each frame.
+        polygons (bool): Whether masks are polygons instead of compressed RLE.
+        names (list[str]): Class names.
     """
     rng = np.random.default_rng(0)
-    images, annotations = [], []
+    images: list[dict] = []
+    annotations: list[dict] = []
     for i in range(num):
         small = rng.integers(0, 256, (HEIGHT // 32, WIDTH // 32, 3), np.uint8)
         frame = cv2.resize(small, (WIDTH, HEIGHT)).astype(np.int16)
-        # A PNG of some 3 MB, as a real frame is.
+        # The noise makes a PNG of some 3 MB, the size of a real frame.
         frame += rng.integers(-1, 2, frame.shape)
         name = f'{i}.png'
         cv2.imwrite(str(root / name), frame.clip(0, 255).astype(np.uint8))
         images.append(dict(id=i, file_name=name, height=HEIGHT, width=WIDTH))
         for _ in range(objects):
-            # From a distant pedestrian to a car, more of the former.
+            # Radii between a distant pedestrian and a car; small ones prevail.
             radius = 10 * 2 ** rng.uniform(0, 4)
             angle = np.linspace(0, 2 * np.pi, 40, endpoint=False)
             reach = radius * rng.uniform(0.7, 1, angle.size)
@@ -93,7 +94,7 @@ def make_frames(
 
 
 def two_steps(pipeline: list[dict], backend: str) -> list[dict]:
-    """The pipeline with MMDet's own transforms."""
+    """Replace the steps of a pipeline by MMDet's transforms."""
     steps = []
     for step in pipeline:
         step = dict(step)
@@ -118,12 +119,12 @@ def two_steps(pipeline: list[dict], backend: str) -> list[dict]:
 
 
 def seconds(dataset, num: int) -> float:
-    """Seconds for ``num`` samples through one worker, which runs already."""
+    """Measure the seconds that a running worker takes for ``num`` samples."""
     order = [i % len(dataset) for i in range(num + 4)]
     loader = DataLoader(
         dataset, num_workers=1, sampler=order, collate_fn=pseudo_collate
     )
-    torch.manual_seed(0)  # and so the worker, for equal scales
+    torch.manual_seed(0)  # seeds the worker, so that scales are equal
     samples = iter(loader)
     for _ in range(4):
         next(samples)
@@ -136,7 +137,7 @@ def seconds(dataset, num: int) -> float:
 def compare(
     name: str, root: Path, frames: int, objects: int, num: int, repeats: int
 ) -> dict[str, float]:
-    """Images a second of each variant, the median of several turns."""
+    """Measure the median images per second of each variant."""
     cfg = get_config(CONFIGS[name]).train_dataloader.dataset
     init_default_scope('mmdet')
     classes = DATASETS.get(cfg.type).METAINFO['classes']

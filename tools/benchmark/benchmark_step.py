@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a training step spends its time, and what the batching saves.
+"""Measure the phases of a training step, and compare its parts.
 
     python tools/benchmark/benchmark_step.py s4m_shapes_5p
     python tools/benchmark/benchmark_step.py --compare pr sd arp ema gd \
@@ -9,9 +9,9 @@ guided_distillation_cityscapes_10p.py
 
 The first form trains a config for some iterations and prints, per phase, the
 median milliseconds, the share of the step, and the peak memory. ``--compare``
-times a part against its naive version, and against the bare calls that it
-cannot avoid, in one process, in turns: the ratios are what counts, machines
-are noisy. Its peak memory is what a call adds to what was there before it.
+times a part, its naive version and the calls that it cannot avoid, which take
+turns in one process: machines are noisy, so only ratios are comparable. The
+peak memory of a comparison is the memory that a call adds.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from s4m.apis.config import get_config
 from s4m.utils.whole_files import write_json
 from whole_step import benchmark, print_phases
 
-#: File in this folder of each comparison.
+#: Module in this folder by the name of its comparison.
 COMPARISONS = dict(
     pr='refinement',
     sd='structural_distillation',
@@ -39,7 +39,7 @@ COMPARISONS = dict(
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """(height, width) of a text such as 512x1024."""
+    """Read (height, width) from a text such as 512x1024."""
     height, width = map(int, text.split('x'))
     return height, width
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ARP of an image with 20 masks into one with 20: vectorised, and a loop."""
+"""Compare vectorised ARP of 20 masks into 20 masks with a loop."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from s4m.utils.timing import measure
 def compare(
     size: tuple[int, int], repeats: int, device: str, **_
 ) -> dict[str, dict[str, float]]:
-    """Times and memory by the name of the variant.
+    """Measure times and memory by the name of the variant.
 
     Args:
         size (tuple[int, int]): (H, W) of the images.
@@ -20,7 +20,7 @@ def compare(
         device (str): Device of the images.
     """
     rgb = torch.rand(2, 3, *size, device=device)
-    # Cityscapes' 3000 pixels, at this size.
+    # Cityscapes' 3000 pixels are scaled to this size.
     min_area = 3000 * size[0] * size[1] / (512 * 1024)
     items = []
     for _i in range(2):

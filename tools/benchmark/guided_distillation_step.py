@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A Guided Distillation step against plain Mask2Former steps.
+"""Compare a Guided Distillation step with plain Mask2Former steps.
 
-Both train on the same 4 + 4 images and the same labels; the plain Mask2Former
-is MMDet's own, and has a teacher's forward pass beside it.
+Both train on the same 4 + 4 images and the same labels. MMDet's plain
+Mask2Former is timed together with a forward pass of a teacher.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def compare(
     device: str,
     **_,
 ) -> dict[str, dict[str, float]]:
-    """Times and memory by the name of the variant.
+    """Measure times and memory by the name of the variant.
 
     Args:
         gd_config (str | Path): Config of Guided Distillation, by path or by
@@ -42,7 +42,7 @@ def compare(
     """
     cfg = get_config(gd_config)
     cfg.model.detector.backbone.init_cfg = None
-    # A random teacher is never sure: take every query that names a class.
+    # A random teacher has low scores, so every query with a class counts.
     cfg.model.pseudo_labeler.cls_thr = 0.0
     semi = revert_sync_batchnorm(MODELS.build(cfg.model)).to(device).train()
     semi.unsup_weight = 2.0  # the mean-teacher hook sets it in training
@@ -119,7 +119,7 @@ def compare(
 
 
 def _sample(labels: Tensor, masks: Tensor) -> DetDataSample:
-    """A sample with (n, H, W) bool masks, as the data loader gives it."""
+    """Make a sample with (n, H, W) bool masks, as a data loader does."""
     size = tuple(masks.shape[-2:])
     out = DetDataSample()
     out.set_metainfo(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""EMA of Mask2Former-R50: fused, and a loop over tensors."""
+"""Compare the fused EMA of Mask2Former-R50 with a loop over tensors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from s4m.utils.timing import measure
 
 
 def compare(repeats: int, device: str, **_) -> dict[str, dict[str, float]]:
-    """Times and memory by the name of the variant.
+    """Measure times and memory by the name of the variant.
 
     Args:
         repeats (int): Number of turns.

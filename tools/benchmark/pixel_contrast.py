@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""L_pxl of 4 images, forward and backward, R = 200, 384 channels."""
+"""Compare chunk sizes of L_pxl, 4 images, R = 200, 384 channels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from s4m.utils.timing import measure
 def compare(
     size: tuple[int, int], repeats: int, device: str, **_
 ) -> dict[str, dict[str, float]]:
-    """Times and memory by the name of the variant.
+    """Measure times and memory by the name of the variant.
 
     Args:
         size (tuple[int, int]): (H, W) of the images.
@@ -23,7 +23,7 @@ def compare(
     """
 
     def call(stride: int, **kwargs) -> Callable[[], object]:
-        # Padded to patches of 14, as the student sees it.
+        # The student pads images to patches of 14 pixels.
         patches = [math.ceil(side / 14) for side in size]
         grid = [math.ceil(14 * n / stride) for n in patches]
         features = torch.randn(2, 4, 384, *grid, device=device)

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PR of 4 images x 20 masks: refiner, sam2's bare calls, one by one."""
+"""Compare PR of 4 images x 20 masks with calls of sam2."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from mmengine.structures import InstanceData
 from s4m.models import PseudoLabelRefiner
-from s4m.models.promptable import PromptableSegmenter
+from s4m.models.promptable import PromptableSegmenter, SegmenterEmbeddings
 from s4m.utils.timing import measure
 from torch import Tensor
 
@@ -18,7 +20,7 @@ def compare(
     device: str,
     **_,
 ) -> dict[str, dict[str, float]]:
-    """Times and memory by the name of the variant.
+    """Measure times and memory by the name of the variant.
 
     Args:
         segmenter (PromptableSegmenter): A ``SAM2Segmenter``.
@@ -44,7 +46,7 @@ def compare(
         )
 
     def bare(images_at_once: int, masks_at_once: int) -> None:
-        """sam2's encoder and decoder as SAM2ImagePredictor calls them."""
+        """Call sam2's encoder and decoder as SAM2ImagePredictor does."""
         for first in range(0, 4, images_at_once):
             embeddings = segmenter.encode(rgb[first : first + images_at_once])
             for i in range(len(embeddings)):
@@ -64,28 +66,29 @@ def compare(
 def prompts_of(
     segmenter: PromptableSegmenter, points: Tensor, size: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
-    """Points and labels as sam2's prompt encoder takes them.
+    """Convert points to the input of sam2's prompt encoder.
 
     Args:
         segmenter (PromptableSegmenter): A ``SAM2Segmenter``.
         points (Tensor): (N, K, 2) positive points (x, y) in pixels.
         size (tuple[int, int]): (H, W) of the images.
     """
+    model: Any = segmenter.model  # sam2 has no types
     scale = points.new_tensor([size[1], size[0]])
-    coords = points / scale * segmenter.model.image_size
+    coords = points / scale * model.image_size
     return coords, torch.ones_like(coords[..., 0], dtype=torch.int)
 
 
 @torch.no_grad()
 def decode_alone(
     segmenter: PromptableSegmenter,
-    embeddings,
+    embeddings: SegmenterEmbeddings,
     image: int,
     points: Tensor,
     size: tuple[int, int],
 ) -> None:
-    """sam2's own decoder on (N, K, 2) points of one image of a batch."""
-    model = segmenter.model
+    """Call sam2's decoder on (N, K, 2) points of one image of a batch."""
+    model: Any = segmenter.model  # sam2 has no types
     encoder, decoder = model.sam_prompt_encoder, model.sam_mask_decoder
     sparse, dense = encoder(
         points=prompts_of(segmenter, points, size), boxes=None, masks=None

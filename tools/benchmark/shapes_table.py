@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables of docs/benchmarks.md on Shapes: methods over seeds, and their parts.
+"""Make the tables of docs/benchmarks.md on Shapes.
 
     python tools/benchmark/shapes_table.py --iters 1600 --seeds 0 1 2 --jobs 2
 
-Runs are kept in ``--work-dir``, results in ``--results``, each with its
-commit, date and machine; started again, the script goes on where it stopped.
+Runs are in ``--work-dir``, results in ``--results``, each with its commit,
+date and machine. A second call resumes where the first one stopped.
 ``--write FILE`` puts each table between its markers in a markdown file.
 """
 

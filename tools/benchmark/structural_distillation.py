@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SD targets of one image: early stop, bare blocks, whole decoder."""
+"""Compare SD targets of one image with calls of sam2's decoder."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,18 +21,18 @@ def compare(
     num_points: int,
     **_,
 ) -> dict[str, dict[str, float]]:
-    """Times and memory by the name of the variant.
+    """Measure times and memory by the name of the variant.
 
     Args:
         segmenter (PromptableSegmenter): A ``SAM2Segmenter``.
         size (tuple[int, int]): (H, W) of the image.
         repeats (int): Number of turns.
         device (str): Device of the image.
-        num_points (int): Points, of which each gives a row of similarities.
+        num_points (int): Number of points; each has a row of similarities.
     """
     rgb = torch.rand(1, 3, *size, device=device) * 255
     points = torch.rand(1, num_points, 2, device=device) * size[0]
-    model = segmenter.model
+    model: Any = segmenter.model  # sam2 has no types
     transformer = model.sam_mask_decoder.transformer
     seen: list[Tensor] = []
 
@@ -39,7 +41,7 @@ def compare(
 
     @torch.no_grad()
     def blocks() -> None:
-        """sam2's own two-way blocks on the same prompts, chunk by chunk."""
+        """Call sam2's two-way blocks on the same prompts, chunk by chunk."""
         embeddings = segmenter.encode(rgb)
         prompts = prompts_of(segmenter, points.reshape(-1, 1, 2), size)
         pe = model.sam_prompt_encoder.get_dense_pe()
@@ -59,7 +61,7 @@ def compare(
                 )
 
     def whole() -> None:
-        """The full decoder on all points, its tokens kept, then the rows."""
+        """Call the full decoder on all points, then compute the rows."""
         handle = transformer.register_forward_hook(
             lambda _m, _a, out: seen.append(out[1])
         )
@@ -80,8 +82,8 @@ def compare(
     )
 
 
-def output_tokens(decoder: torch.nn.Module, sparse: Tensor) -> Tensor:
-    """Output tokens in front of the prompt's, as sam2's decoder has them."""
+def output_tokens(decoder: Any, sparse: Tensor) -> Tensor:
+    """Put the output tokens before the prompt's, as sam2's decoder does."""
     tokens = [decoder.iou_token.weight, decoder.mask_tokens.weight]
     if decoder.pred_obj_scores:
         tokens.insert(0, decoder.obj_score_token.weight)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a training step spends its time."""
+"""Measure the phases of a training step."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from s4m.utils.timing import now, peak_memory_mib, resident_mib
 
 
 class PhaseTimer(Hook):
-    """Times the phases of each iteration by wrapping what runs them.
+    """Times the phases of each iteration by wrapping their functions.
 
     Args:
-        warmup (int): Iterations that are not counted.
+        warmup (int): Number of iterations that are not counted.
     """
 
     priority = 'VERY_HIGH'
@@ -40,11 +40,11 @@ class PhaseTimer(Hook):
             finally:
                 self.current[phase] += now() - began
 
-        # Past nn.Module.__setattr__: this is not a submodule.
+        # nn.Module.__setattr__ would register a submodule.
         object.__setattr__(owner, name, timed)
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Wrap; every hook has made its parts by now."""
+        """Wrap the functions, which all exist after the hooks have run."""
         model = runner.model
         wrap = self.wrap
         if hasattr(model, 'student'):
@@ -71,7 +71,7 @@ class PhaseTimer(Hook):
         self.end = now()
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
-        """Begin an iteration: the batch is there."""
+        """Begin to time an iteration, whose batch is loaded."""
         self.begin = now()
         self.current.clear()
         self.current['data wait'] = self.begin - self.end
@@ -79,7 +79,7 @@ class PhaseTimer(Hook):
     def after_train_iter(
         self, runner, batch_idx, data_batch=None, outputs=None
     ) -> None:
-        """Keep the times of this iteration."""
+        """Store the times of this iteration."""
         self.end = now()
         wait = self.current['data wait']
         self.current['whole step'] = self.end - self.begin + wait
@@ -89,7 +89,7 @@ class PhaseTimer(Hook):
 
 
 class MemoryWatch(Hook):
-    """Keeps the resident memory of every 50th iteration."""
+    """Stores the resident memory of every 50th iteration."""
 
     def __init__(self) -> None:
         self.resident: list[float] = []
@@ -97,7 +97,7 @@ class MemoryWatch(Hook):
     def after_train_iter(
         self, runner, batch_idx, data_batch=None, outputs=None
     ) -> None:
-        """Look at the memory."""
+        """Measure the memory."""
         if self.every_n_train_iters(runner, 50):
             self.resident.append(round(resident_mib(), 1))
 
@@ -107,8 +107,8 @@ def benchmark(cfg: Config, iters: int, warmup: int = 3) -> dict[str, Any]:
 
     Args:
         cfg (Config): Config of a training.
-        iters (int): Iterations that are timed.
-        warmup (int): Iterations before, 3 by default.
+        iters (int): Number of iterations that are timed.
+        warmup (int): Number of iterations before. Defaults to 3.
 
     Returns:
         dict: ``phases`` (median ms and share of the step in percent),
@@ -123,8 +123,8 @@ def benchmark(cfg: Config, iters: int, warmup: int = 3) -> dict[str, Any]:
         cfg.default_hooks.checkpoint.save_last = False
         cfg.log_level = 'WARNING'
         if 'pseudo_labeler' in cfg.model:
-            # No burn-in: EMA runs and no teacher is needed. A random one is
-            # never sure: take every query that names a class.
+            # Without burn-in EMA runs and no teacher is needed. A random
+            # teacher has low scores, so every query with a class counts.
             cfg.default_hooks.mean_teacher.burn_in = 0
             cfg.model.pseudo_labeler.cls_thr = 0.0
         runner = Runner.from_cfg(cfg)

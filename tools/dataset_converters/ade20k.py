@@ -10,10 +10,11 @@ instance annotations of Places Challenge 2017
     images/{training,validation}/*.jpg
     annotations_instance/{training,validation}/*.png
 
-The red channel of a PNG is the class, 1 to 100, the green one the instance.
-Writes ``ade20k_instance_{train,val}.json`` with MMDetection's 100 names,
-masks as RLE. Splits: ``coco_splits.py data/ADEChallengeData2016 --ann
-ade20k_instance_train.json --percent 10``.
+The red channel of a PNG is the class, 1 to 100, the green channel the
+instance. The tool writes ``ade20k_instance_{train,val}.json`` with
+MMDetection's 100 names and RLE masks. To split the training set, run
+``coco_splits.py data/ADEChallengeData2016 --ann ade20k_instance_train.json
+--percent 10``.
 """
 
 from s4m.apis.cli import make_parser, one_line_errors

@@ -4,8 +4,8 @@
     python tools/dataset_converters/cityscapes.py data/cityscapes
 
 writes ``annotations/instancesonly_filtered_gtFine_{train,val}.json`` below
-the data root: the eight instance classes that are evaluated, masks as RLE,
-groups as ``iscrowd``.
+the data root. The files have the eight instance classes that are evaluated,
+RLE masks, and groups as ``iscrowd``.
 """
 
 from s4m.apis.cli import make_parser, one_line_errors

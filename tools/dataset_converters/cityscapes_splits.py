@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Labelled and unlabelled parts of Cityscapes' (or Shapes') training set.
+"""Split Cityscapes' (or Shapes') training set into two parts.
 
-    # a published list: one *_gtFine_instanceIds.png base name per line
+    # a published list has one *_gtFine_instanceIds.png base name per line
     python tools/dataset_converters/cityscapes_splits.py data/cityscapes \
         --percent 10 --list perc_10.txt
-    # an own seeded draw
+    # a draw with a seed
     python tools/dataset_converters/cityscapes_splits.py data/shapes \
         --percent 5 --seed 0
 

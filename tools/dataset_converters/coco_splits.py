@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Labelled and unlabelled parts of a data set in COCO's format.
+"""Split a data set in COCO's format into labelled and unlabelled parts.
 
-    # fold (seed) 1 of train2017, the draws of Unbiased Teacher, own classes
+    # fold (seed) 1 of train2017, draws of Unbiased Teacher, another data set
     python tools/dataset_converters/coco_splits.py data/coco --percent 1 10
     python tools/dataset_converters/coco_splits.py data/coco \
         --percent 10 --fold 1 2 3 4 5 --list COCO_supervision.txt
@@ -9,9 +9,9 @@
         --ann annotations/train.json --percent 20 --classes cat "big dog"
 
 writes ``semi_anns/instances_train2017.{fold}@{percent}[-unlabeled].json`` and
-``...all-unlabeled.json``. ``--extra image_info_unlabeled2017.json`` makes that
-file readable: with the categories of the labelled images. The numbers
-of ``--list`` count annotated images, all images, or are image ids.
+``...all-unlabeled.json``. ``--extra image_info_unlabeled2017.json`` adds the
+categories of the labelled images to that file, which MMDet needs. The numbers
+of ``--list`` are indices of annotated images or of all images, or image ids.
 """
 
 from s4m.apis.cli import make_parser, one_line_errors

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A folder of images as an unlabelled set in COCO's format.
+"""Describe a folder of images as an unlabelled set in COCO's format.
 
     python tools/dataset_converters/images_to_coco.py \
         data/cityscapes/leftImg8bit/train_extra \
@@ -8,7 +8,7 @@ instancesonly_filtered_gtFine_train.json \
         --out data/cityscapes/annotations/train_extra-unlabeled.json
 
 Names are relative to the folder, in sorted order. Only the head of each file
-is read; a file that is not an image stops it with its name.
+is read. A file that is not an image is an error, which names it.
 """
 
 from s4m.apis.cli import make_parser, one_line_errors

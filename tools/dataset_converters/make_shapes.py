@@ -4,8 +4,8 @@
     python tools/dataset_converters/make_shapes.py --out data/shapes \
         --train 400 --val 200 --size 128x256 --seed 0
 
-The tools for Cityscapes work on it as they are. Nothing depends on the number
-of workers.
+The tools for Cityscapes work on Shapes unchanged. The result does not depend
+on the number of workers.
 """
 
 from s4m.apis.cli import make_parser, one_line_errors

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write the tables of configs/README.md anew.
+"""Update the tables of configs/README.md.
 
 python tools/misc/config_table.py
 """

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A checkpoint of this project -> a plain MMDetection Mask2Former.
+"""Publish a checkpoint of this project as a plain MMDetection model.
 
     python tools/misc/publish_model.py configs/s4m_cityscapes_10p.py \
         work_dirs/s4m_cityscapes_10p/iter_90000.pth --out published
 
 writes ``published/NAME-<8 hex digits of its sha256>.pth`` with weights and
-meta only, and ``published/NAME.py``, a config of MMDetection's own classes:
-both work without this plugin, in ``DetInferencer`` too. What MMDetection has
-no counterpart of (a DINOv2 backbone, the DPT decoder, a ``PromptedDetector``)
-stays, and the config imports this plugin; it says so.
+meta only, and ``published/NAME.py``, a config of MMDetection's classes. Both
+work without this plugin, also in ``DetInferencer``. A class without a
+counterpart in MMDetection (a DINOv2 backbone, the DPT decoder, a
+``PromptedDetector``) stays, and the config then imports this plugin.
 """
 
 from s4m.apis.cli import make_parser, one_line_errors

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Released Mask2Former checkpoints of detectron2 for MMDetection.
+"""Convert Mask2Former checkpoints of detectron2 for MMDetection.
 
     python tools/model_converters/detectron2_to_mmdet.py SRC.pth DST.pth
 
 reads S4M's and Guided Distillation's checkpoints (``--model student`` or
 ``teacher``) and plain Mask2Former ones (``.pth``, or the zoo's ``.pkl``) with
-ResNet or Swin backbones, any number of classes, queries and layers. Writes an
-MMDetection Mask2Former checkpoint, and beside it a config that it loads in;
-``--model both`` writes a checkpoint of a ``SemiInstanceSegmentor``. Every
-tensor has to be used and every one of the model set, else nothing is written.
+ResNet or Swin backbones, any number of classes, queries and layers. The tool
+writes an MMDetection Mask2Former checkpoint and its config; ``--model both``
+writes a checkpoint of a ``SemiInstanceSegmentor``. Nothing is written unless
+every tensor is used and every tensor of the model is set.
 """
 
 from s4m.apis.cli import make_parser, one_line_errors

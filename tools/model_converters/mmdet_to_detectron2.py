@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MMDetection's Mask2Former checkpoints for detectron2.
+"""Convert MMDetection's Mask2Former checkpoints for detectron2.
 
     python tools/model_converters/mmdet_to_detectron2.py SRC.pth DST.pth
 
 reads a checkpoint of a Mask2Former, of a ``DistillMask2Former`` or of a
 ``SemiInstanceSegmentor``, as it was trained here, and writes ``{'model':
-...}``: a plain Mask2Former, or ``modelStudent.*`` and ``modelTeacher.*`` as
-S4M and Guided Distillation have them. What detectron2_to_mmdet.py made comes
-back exactly.
+...}``: a plain Mask2Former, or ``modelStudent.*`` and ``modelTeacher.*`` as in
+S4M and Guided Distillation. It inverts detectron2_to_mmdet.py exactly.
 """
 
 from s4m.apis.cli import make_parser, one_line_errors

@@ -15,13 +15,13 @@ resize_crop = dict(
     ],
     resize_type='ResizeCrop',
     crop_size=(630, 630),
-    # Assumed: as on Cityscapes, an object cut away stays a target.
+    # Assumed: as on Cityscapes, an object outside the crop stays a target.
     keep_empty=True,
 )
 geometry = [resize_crop, _base_.flip]
 steps = [*_base_.load, *geometry, _base_.colors]
 train_pipeline = [*steps, _base_.pack]
-# For detectors with boxes: such an object is dropped.
+# Detectors with boxes drop such an object.
 visible_crop = dict(resize_crop, keep_empty=False)
 visible_steps = [*_base_.load, visible_crop, _base_.flip, _base_.colors]
 visible_pipeline = [*visible_steps, _base_.pack]

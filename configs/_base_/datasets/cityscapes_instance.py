@@ -14,13 +14,13 @@ resize_crop = dict(
     ],
     resize_type='ResizeCrop',
     crop_size=(1024, 512),
-    # As released: an object that the crop cut away stays a target.
+    # As in the released code, an object outside the crop stays a target.
     keep_empty=True,
 )
 geometry = [resize_crop, _base_.flip]
 steps = [*_base_.load, *geometry, _base_.colors]
 train_pipeline = [*steps, _base_.pack]
-# For detectors with boxes and for other data: such an object is dropped.
+# Detectors with boxes and other data sets drop such an object.
 visible_crop = dict(resize_crop, keep_empty=False)
 visible_steps = [*_base_.load, visible_crop, _base_.flip, _base_.colors]
 visible_pipeline = [*visible_steps, _base_.pack]

@@ -14,7 +14,7 @@ pseudo_dataset = dict(
     filter_cfg=dict(filter_empty_gt=False),
     pipeline=[*_base_.steps, _base_.pseudo_unlabeled],
 )
-# For a detector with boxes.
+# Detectors with boxes use this pipeline.
 visible_pipelines = dict(
     labeled=dict(pipeline=[*_base_.visible_steps, _base_.pseudo_labeled]),
     unlabeled=dict(pipeline=[*_base_.visible_steps, _base_.pseudo_unlabeled]),

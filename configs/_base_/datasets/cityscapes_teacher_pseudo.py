@@ -1,5 +1,5 @@
-# Cityscapes with pseudo-labels for the teacher, a detector with boxes: what a crop
-# cut away is dropped.
+# Cityscapes with pseudo-labels for the teacher, a detector with boxes, which drops
+# objects outside the crop.
 _base_ = './cityscapes_pseudo.py'
 
 train_dataloader = dict(dataset=_base_.visible_pipelines)

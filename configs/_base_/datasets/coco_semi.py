@@ -1,6 +1,6 @@
 # COCO, 4 labelled and 4 unlabelled images per GPU; the leaf config names the
-# split. All views of an image share the geometry, none is distorted in colour
-# until the student's is augmented on the device.
+# split. All views of an image share the geometry. Only the student's view is
+# distorted in colour, by the augmentation on the device.
 _base_ = './coco_instance.py'
 
 labeled_dataset = dict(
@@ -9,7 +9,7 @@ labeled_dataset = dict(
 )
 unlabeled_pipeline = [
     dict(type='LoadCheckedImage'),
-    # Masks, though none, for the padding to a fixed size.
+    # The padding to a fixed size requires masks, also an empty list.
     dict(type='LoadEmptyAnnotations', with_mask=True),
     *_base_.geometry,
     _base_.semi_unlabeled,

@@ -1,4 +1,4 @@
-# Steps and loaders that the data sets share.
+# The data sets share these steps and loaders.
 load = [dict(type='LoadCheckedImage'), dict(type='LoadLazyAnnotations')]
 load_unlabeled = [
     dict(type='LoadCheckedImage'),
@@ -8,7 +8,7 @@ flip = dict(type='RandomFlip', prob=0.5)
 colors = dict(type='SSDColorDistortion')
 pack = dict(type='PackDetInputs')
 
-# What a step ends with: the branches of a batch that an image goes to.
+# A pipeline ends with the branches of the batch that get the image.
 labeled_branch = dict(type='MultiBranch', branch_field=['sup'], sup=[pack])
 semi_branches = ['sup', 'unsup_teacher', 'unsup_student']
 semi_labeled = dict(type='MultiBranch', branch_field=semi_branches, sup=[pack])
@@ -36,7 +36,7 @@ test_pack = [
         ),
     ),
 ]
-# Changes nothing, but says so: box detectors want a scale factor.
+# Box detectors need a scale factor, although the size does not change.
 own_size = dict(type='Resize', scale_factor=1.0, keep_ratio=True)
 own_size_pipeline = [test_load, own_size, *test_pack]
 
@@ -46,7 +46,7 @@ train_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='InfiniteSampler'),
 )
-# 4 labelled and 4 unlabelled images per GPU.
+# Each GPU gets 4 labelled and 4 unlabelled images.
 semi_dataloader = dict(
     batch_size=8,
     num_workers=4,
@@ -55,15 +55,15 @@ semi_dataloader = dict(
         type='SemiSampler', num_labeled=4, num_unlabeled=4, repeat_thr=10.0
     ),
 )
-# 2 images per GPU, drawn uniformly from labelled and pseudo-labelled ones.
+# Each GPU gets 2 images, drawn uniformly from both sets.
 pseudo_dataloader = dict(
     batch_size=2,
     num_workers=4,
     persistent_workers=True,
     sampler=dict(type='SemiSampler'),
 )
-# How tools/run_experiment.sh makes a file of pseudo-labels: the teacher's boxes
-# with a score above 0.3, at most 100 an image, pixels to the mask with the best
+# tools/run_experiment.sh makes pseudo-labels of the teacher's boxes with a score
+# above 0.3, at most 100 per image; a pixel belongs to the mask with the best
 # score.
 pseudo_options = dict(score_thr=0.3, max_per_image=100, non_overlapping=True)
 val_dataloader = dict(

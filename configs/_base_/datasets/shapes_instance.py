@@ -9,7 +9,7 @@ resize_crop = dict(
     crop_size=(256, 128),
     keep_empty=True,
 )
-# A hue is a class here: it may not be distorted much.
+# The hue depends on the class, so it is distorted little.
 colors = dict(type='SSDColorDistortion', hue_delta=3)
 geometry = [resize_crop, _base_.flip]
 steps = [*_base_.load, *geometry, colors]
@@ -19,7 +19,7 @@ visible_steps = [*_base_.load, visible_crop, _base_.flip, colors]
 visible_pipeline = [*visible_steps, _base_.pack]
 test_pipeline = _base_.own_size_pipeline
 
-# In the main process: the images are small and the demo's cores few.
+# The main process loads the small images, since the demo has few cores.
 train_dataloader = dict(
     num_workers=0,
     persistent_workers=False,

@@ -4,9 +4,9 @@ _base_ = './shapes_instance.py'
 labeled_pipeline = [*_base_.steps, _base_.semi_labeled]
 visible_labeled_pipeline = [*_base_.visible_steps, _base_.semi_labeled]
 load_and_crop = [*_base_.load_unlabeled, *_base_.geometry]
-# Guided Distillation: the student augments what the teacher sees.
+# In Guided Distillation the student augments the image of the teacher.
 unlabeled_pipeline = [*load_and_crop, _base_.colors, _base_.semi_unlabeled]
-# S4M's copy-paste: the student's view starts from the image's own colours.
+# With S4M's copy-paste, the student's view starts from the original colours.
 clean_student_pipeline = [
     *load_and_crop,
     dict(_base_.semi_unlabeled, unsup_teacher=[_base_.colors, _base_.pack]),

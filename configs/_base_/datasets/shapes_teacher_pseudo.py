@@ -1,5 +1,5 @@
-# Shapes with pseudo-labels for the teacher, a detector with boxes: what a crop
-# cut away is dropped.
+# Shapes with pseudo-labels for the teacher, a detector with boxes, which drops
+# objects outside the crop.
 _base_ = './shapes_pseudo.py'
 
 train_dataloader = dict(dataset=_base_.visible_pipelines)

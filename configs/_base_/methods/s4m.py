@@ -1,5 +1,5 @@
-# What S4M's stage 2 adds to Guided Distillation: pseudo-labels refined by a
-# promptable segmenter and pasted between images.
+# Stage 2 of S4M adds to Guided Distillation that a promptable segmenter refines
+# pseudo-labels, which are pasted between images.
 refiner = dict(
     type='PseudoLabelRefiner', points_per_mask=3, point_sampling='softmax'
 )

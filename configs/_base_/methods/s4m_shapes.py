@@ -7,7 +7,7 @@ _base_ = [
 
 model = dict(
     refiner=dict(_base_.refiner, segmenter=_base_.segmenter),
-    # Cityscapes' 3000 of 512 x 1024 pixels, at 128 x 256.
+    # Cityscapes' 3000 of 512 x 1024 pixels are scaled to 128 x 256.
     copy_paste=dict(_base_.copy_paste, min_area=188),
 )
 default_hooks = dict(refine_log=dict(_base_.refine_log, draw_interval=200))

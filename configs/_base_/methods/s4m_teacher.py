@@ -1,4 +1,4 @@
-# What S4M's stage 1 adds to a Mask2Former: structural distillation from SAM 2.
+# Stage 1 of S4M adds structural distillation from SAM 2 to a Mask2Former.
 _base_ = '../segmenters/sam2_hiera_large.py'
 
 distill = dict(

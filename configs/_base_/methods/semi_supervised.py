@@ -1,5 +1,5 @@
-# The semi-supervised model around any detector that a query-based labeller
-# understands: dict(_base_.semi_model, _delete_=True, detector=_base_.model, ...).
+# The semi-supervised model takes any detector that a query-based labeller
+# supports: dict(_base_.semi_model, _delete_=True, detector=_base_.model, ...).
 semi_model = dict(
     type='SemiInstanceSegmentor',
     pseudo_labeler=dict(type='QueryPseudoLabeler', cls_thr=0.7, size_thr=5.0),

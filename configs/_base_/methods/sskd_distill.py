@@ -1,5 +1,5 @@
-# What stage 2 adds to the student: labels, the teacher's pseudo-labels from a
-# file, and L_pxl on the coarsest level of the backbone (stride 28).
+# Stage 2 adds the teacher's pseudo-labels from a file to the student, and L_pxl
+# on the coarsest level of the backbone (stride 28).
 distill = dict(
     type='ContrastiveMask2Former',
     data_preprocessor=dict(type='SemiDataPreprocessor'),

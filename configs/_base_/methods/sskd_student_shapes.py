@@ -1,5 +1,5 @@
 # SSKD's student on Shapes, labelled images only. A transformer from scratch
-# wants a warm-up.
+# needs a warm-up.
 _base_ = ['../models/mask2former_vit_nano.py', '../schedules/shapes_800.py']
 
 param_scheduler = [

@@ -1,5 +1,5 @@
-# SSKD's teacher: MM-Grounding-DINO gives boxes, SAM 2.1 their masks; 8 images.
-# As it is, the detector trains alone ('teacher supervised').
+# SSKD's teacher, 8 images: MM-Grounding-DINO predicts boxes, SAM 2.1 their
+# masks. In this file only the detector trains ('teacher supervised').
 _base_ = [
     '../models/mm_grounding_dino_swin_l.py',
     '../schedules/sskd_teacher_1k.py',
@@ -22,7 +22,7 @@ model = dict(
         std=[58.395, 57.12, 57.375],
         pad_mask=True,
     ),
-    # The detector sees its own test size, SAM 2 the image itself.
+    # The detector sees this size, SAM 2 the whole image.
     test_cfg=dict(
         score_thr=0.0, max_per_image=100, detector_scale=(1333, 800)
     ),

@@ -6,5 +6,5 @@ model = dict(_base_.adapt, joint=True)
 default_hooks = dict(
     contrast_log=dict(type='ContrastiveDiagnosticsHook', interval=50)
 )
-# SAM 2's decoder has heads that one mask a box does not use.
+# SAM 2's decoder has heads that a single mask per box does not use.
 find_unused_parameters = True

@@ -15,7 +15,7 @@ model = dict(
         num_negatives=64,
         temperature=0.2,
     ),
-    # A hue is a class here: the papers' hue and grayscale would erase it.
+    # The hue depends on the class: the papers' hue and grayscale would erase it.
     strong_augment=dict(type='StrongAugment', hue=0.02, gray_prob=0.0),
 )
 optim_wrapper = dict(
@@ -24,5 +24,5 @@ optim_wrapper = dict(
 default_hooks = dict(
     contrast_log=dict(type='ContrastiveDiagnosticsHook', interval=20)
 )
-# SAM 2's decoder has heads that one mask a box does not use.
+# SAM 2's decoder has heads that a single mask per box does not use.
 find_unused_parameters = True

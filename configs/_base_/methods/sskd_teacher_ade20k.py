@@ -1,5 +1,5 @@
-# SSKD's teacher for ADE20K. The names of 100 classes are more than the text
-# encoder's 256 tokens: 40 at a time (assumed).
+# SSKD's teacher for ADE20K. The names of 100 classes exceed the text
+# encoder's 256 tokens, so a prompt has 40 names (assumed).
 _base_ = './sskd_teacher.py'
 
 model = dict(

@@ -1,5 +1,5 @@
-# SSKD's teacher on Shapes: a nano detector from scratch gives boxes, the nano
-# SAM 2 their masks. As it is, the detector trains alone.
+# SSKD's teacher on Shapes: a nano detector from scratch predicts boxes, the nano
+# SAM 2 their masks. In this file only the detector trains.
 _base_ = [
     '../models/rtmdet_nano.py',
     '../schedules/shapes_800.py',
@@ -17,7 +17,7 @@ model = dict(
     # Images have at most 9 objects, and each box costs a mask decoder pass.
     test_cfg=dict(score_thr=0.05, max_per_image=30),
 )
-# RTMDet's own rate and clipping: with Mask2Former's it learns too slowly.
+# With Mask2Former's rate and clipping, RTMDet learns too slowly.
 optim_wrapper = dict(
     optimizer=dict(lr=4e-3), clip_grad=dict(max_norm=35.0)
 )

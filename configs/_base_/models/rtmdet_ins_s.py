@@ -78,5 +78,5 @@ model = dict(
         mask_thr_binary=0.5,
     ),
 )
-# Without an object on a GPU the mask kernels get no gradient there.
+# The mask kernels get no gradient on a GPU without an object.
 find_unused_parameters = True

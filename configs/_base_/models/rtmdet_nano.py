@@ -27,8 +27,8 @@ model = dict(
         loss_bbox=_base_.model.bbox_head.loss_bbox,
         with_objectness=False,
     ),
-    # A pseudo-label has one class: boxes of all classes suppress each other.
+    # Boxes of all classes suppress each other, since an object has one class.
     test_cfg=dict(nms=dict(class_agnostic=True)),
 )
-# It has no mask kernels.
+# The detector has no mask kernels.
 find_unused_parameters = False

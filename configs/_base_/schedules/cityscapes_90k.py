@@ -10,8 +10,8 @@ optim_wrapper = dict(
         norm_decay_mult=0.0,
         custom_keys={
             'backbone': dict(lr_mult=0.1),
-            # Swin's embeddings have no decay; those of a ViT have, and its
-            # 1x1 projections are of the backbone, as in the released code.
+            # As in the released code, Swin's embeddings have no decay but a
+            # ViT's have, and its 1x1 projections belong to the backbone.
             'absolute_pos_embed': dict(lr_mult=0.1, decay_mult=0.0),
             'relative_position_bias_table': dict(
                 lr_mult=0.1, decay_mult=0.0
@@ -31,7 +31,7 @@ test_cfg = dict(type='TestLoop')
 default_hooks = dict(
     checkpoint=dict(interval=5000, save_best='cityscapes/mAP')
 )
-# Total batch of the papers' models, and the GPUs on which the batch size of the
-# configs makes it; methods with another one name it.
+# The papers' total batch size, and the number of GPUs that reach it with the
+# configs' batch size. Methods with another batch size override both.
 auto_scale_lr = dict(enable=False, base_batch_size=16)
 expected_gpus = 4

@@ -1,4 +1,4 @@
-# The demo's schedule: from scratch, so one rate for all layers.
+# The demo trains from scratch, so all layers have one rate.
 _base_ = './cityscapes_90k.py'
 
 optim_wrapper = dict(

@@ -1,6 +1,6 @@
 # Fine-tuning of SSKD's detector: AdamW 5e-5, 1000 iterations of 8 images, a
-# tenth of the rate at 700 and 900. SAM 2's neck and mask decoder, where they
-# train: 1e-5 (assumed).
+# tenth of the rate at 700 and 900. If SAM 2's neck and mask decoder train, their
+# rate is 1e-5 (assumed).
 _base_ = './cityscapes_90k.py'
 
 optim_wrapper = dict(

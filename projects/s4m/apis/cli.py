@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the command lines in ``tools/`` share.
+"""This module holds what the command lines in ``tools/`` share.
 
 A tool is an argument parser and one call of the library::
 
@@ -32,10 +32,10 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def make_parser(doc: str | None, **kwargs) -> argparse.ArgumentParser:
-    """Parser that shows the docstring of a tool as its description.
+    """Make a parser that shows the docstring of a tool as its description.
 
     Args:
-        doc (str, optional): ``__doc__`` of the tool; line breaks are kept.
+        doc (str, optional): ``__doc__`` of the tool; line breaks stay.
         **kwargs: Further arguments of ``argparse.ArgumentParser``.
     """
     return argparse.ArgumentParser(
@@ -64,14 +64,14 @@ def add_launcher(parser: argparse.ArgumentParser) -> None:
 
 
 class _Ignore(argparse.Action):
-    """Accept an option with a value and keep nothing of it."""
+    """Accept an option with a value and ignore it."""
 
     def __call__(self, parser, namespace, values, option_string=None) -> None:
         return
 
 
 def add_cfg_options(parser: argparse.ArgumentParser) -> None:
-    """Add ``--cfg-options key=value ...``: a dict, or None if not given."""
+    """Add ``--cfg-options key=value ...``, a dict; None if it is absent."""
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -109,7 +109,7 @@ def add_amp(parser: argparse.ArgumentParser) -> None:
 
 
 def one_line_errors(main: Callable[..., T]) -> Callable[..., T]:
-    """Decorator that reports a user's mistake as one line.
+    """Decorate a ``main`` so that it reports a user's mistake as one line.
 
     An error that the library raises on purpose (a ``ValueError`` from a line
     of this package) and one that names what is missing (``OSError``,
@@ -137,7 +137,7 @@ def one_line_errors(main: Callable[..., T]) -> Callable[..., T]:
 
 
 def _one_line(error: Exception) -> str:
-    """Message of an error without line breaks."""
+    """Return the message of an error without line breaks."""
     text = ' '.join(str(error).split())
     if isinstance(error, OSError) and error.strerror and error.filename:
         text = f'{error.filename}: {error.strerror}'
@@ -145,10 +145,10 @@ def _one_line(error: Exception) -> str:
 
 
 def _is_raised_here(error: BaseException) -> bool:
-    """Whether a line of this package or of a tool raised the error.
+    """Check whether a line of this package or of a tool raised the error.
 
-    MMEngine's registry raises errors of a constructor again, and a pool of
-    processes those of its workers, therefore the whole chain is looked at.
+    MMEngine's registry raises the errors of a constructor again, and a pool
+    of processes the errors of its workers, so the whole chain is checked.
     """
     return any(
         name == '__main__' or name.split('.')[0] == 's4m'
@@ -157,14 +157,14 @@ def _is_raised_here(error: BaseException) -> bool:
 
 
 def _raised_by(error: BaseException | None) -> Iterator[str]:
-    """Names of the modules that raised an error and its causes."""
+    """Yield the names of the modules that raised an error and its causes."""
     while error is not None:
         frames: TracebackType | None = error.__traceback__
         while frames is not None and frames.tb_next is not None:
             frames = frames.tb_next
         if frames is not None:
             yield frames.tb_frame.f_globals.get('__name__', '')
-        # multiprocessing and concurrent.futures keep a worker's as text.
+        # multiprocessing stores the traceback of a worker as text.
         remote = re.findall(r'File "(.+?)", line', str(error.__cause__ or ''))
         if remote and PACKAGE in Path(remote[-1]).parents:
             yield 's4m'

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parameters and multiply-adds of the network that a config deploys."""
+"""Count the parameters and multiply-adds of the network of a config."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-#: Files of which one holds the weights of a text encoder.
+#: Patterns of the files that hold the weights of a text encoder.
 _WEIGHTS = ('*.safetensors', '*.bin')
 
 
 def get_complexity(cfg: Config, shape: tuple[int, int]) -> dict[str, Any]:
     """Count parameters and multiply-adds for one image.
 
-    Of a semi-supervised config it is the student that is counted, of a
-    ``PromptedDetector`` both networks, the second with as many boxes as the
-    first gives at most. MMEngine counts a multiply-add as one and does not
-    see fused attention, which is switched off meanwhile. No weights are read:
-    a BERT whose folder is missing is built with random ones.
+    For a semi-supervised config the student is counted, for a
+    ``PromptedDetector`` both networks, the segmenter with the largest number
+    of boxes that the detector may return. MMEngine counts a multiply-add as
+    one and does not see fused attention, which is switched off meanwhile. No
+    weights are read: a BERT whose folder is missing gets random weights.
 
     Args:
         cfg (Config): Config of a detector, or of a semi-supervised one.
@@ -81,18 +81,18 @@ def get_complexity(cfg: Config, shape: tuple[int, int]) -> dict[str, Any]:
 
 
 def _without_predictions(model: BaseDetector) -> BaseDetector:
-    """The model whose forward runs its layers without the post-processing."""
+    """Make the model's forward skip the post-processing."""
     forward = type(model).forward
     model.forward = lambda x: forward(model, x, mode='tensor')
     return model
 
 
 class _PromptedNetwork(nn.Module):
-    """Both networks of a ``PromptedDetector`` as one module.
+    """Wraps both networks of a ``PromptedDetector`` as one module.
 
     A frozen segmenter is not in the module tree of its owner. Scores without
-    training say nothing about the number of boxes, which is therefore the
-    largest that the detector may have.
+    training say nothing about the number of boxes, so it is set to the
+    largest number that the detector may return.
     """
 
     def __init__(self, model: BaseDetector, samples: SampleList) -> None:
@@ -112,7 +112,7 @@ class _PromptedNetwork(nn.Module):
             height, width = inputs.shape[-2:]
             for view in views:
                 box = inputs.new_tensor([[0, 0, width, height]])
-                # What no output depends on is not traced.
+                # A layer that no output depends on would not be traced.
                 nothing = 0 * view.pred_instances.scores.sum()
                 view.pred_instances = InstanceData(
                     bboxes=box.repeat(num, 1),
@@ -124,14 +124,14 @@ class _PromptedNetwork(nn.Module):
         model.detector.predict = predict
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores and masks of one image."""
+        """Predict the scores (n, ) and masks (n, H, W) of one image."""
         (sample,) = self._predict(inputs, self._samples)
         return sample.pred_instances.scores, sample.pred_instances.masks
 
 
 @contextmanager
 def _visible_attention() -> Iterator[None]:
-    """Let timm build attention of single products, which are counted."""
+    """Let timm build unfused attention, whose products are counted."""
     if find_spec('timm') is None:
         yield
         return

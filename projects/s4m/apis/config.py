@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Configs by path or by name, from any directory."""
+"""Read configs by path or by name, from any directory."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ MODULE2PACKAGE.setdefault('s4m', 's4m')
 
 
 def resource_dir() -> Path:
-    """Folder ``.mim`` of the package, with ``configs/`` and ``tools/``."""
+    """Return the package's ``.mim``, with ``configs/`` and ``tools/``."""
     return Path(__file__).resolve().parents[1] / '.mim'
 
 
 def list_configs() -> list[str]:
-    """Names of all configs, sorted.
+    """List the names of all configs in sorted order.
 
     Example:
         >>> 's4m_cityscapes_10p' in list_configs()
@@ -50,11 +50,16 @@ def find_config(name: str, beside: str | Path | None = None) -> Path:
 
     Args:
         name (str): File name without ``.py``.
-        beside (str | Path, optional): Folder to look in first, for configs
-            of a user's own that name each other.
+        beside (str | Path, optional): Folder that is searched first, where
+            configs of a user name each other. Defaults to None.
 
     Raises:
-        FileNotFoundError: with the names that are near.
+        FileNotFoundError: if there is no such config; the message lists
+            similar names.
+
+    Example:
+        >>> find_config('s4m_cityscapes_10p').name
+        's4m_cityscapes_10p.py'
     """
     if beside is not None and Path(beside, f'{name}.py').is_file():
         return Path(beside, f'{name}.py')
@@ -80,15 +85,15 @@ def get_config(
             or a file of an installed package, such as
             ``s4m::s4m_cityscapes_10p.py`` or ``mmdet::FOLDER/FILE.py``.
         cfg_options (Mapping, optional): Values that are replaced, by dotted
-            key.
+            key. Defaults to None.
 
     Raises:
-        FileNotFoundError: if there is no such config.
+        FileNotFoundError: if the config does not exist.
 
-    Example:
-        >>> cfg = get_config('s4m_cityscapes_10p', {'train_cfg.max_iters': 9})
-        >>> cfg.model.type, cfg.train_cfg.max_iters
-        ('SemiInstanceSegmentor', 9)
+    Example::
+
+        cfg = get_config('s4m_cityscapes_10p', {'train_cfg.max_iters': 9})
+        cfg.model.type  # 'SemiInstanceSegmentor'
     """
     scope = str(config).rpartition('::')[0]
     if scope and scope != 's4m':
@@ -101,10 +106,10 @@ def get_config(
 
 
 def config_path(config: str | Path) -> Path:
-    """File of a config that is given by path, by name or as ``s4m::...``.
+    """Return the file of a config given by path, name or ``s4m::...``.
 
     Raises:
-        FileNotFoundError: if there is none.
+        FileNotFoundError: if the file does not exist.
     """
     text = str(config)
     if text.startswith('s4m::'):
@@ -138,14 +143,14 @@ def load_config(
             ``work_dirs/NAME``, or ``work_dirs/SPLIT/NAME`` for another
             split.
         split (str, optional): Name of another split
-            (:func:`s4m.apis.splits.split_options`).
-        launcher (str): What started the processes of a distributed run:
-            ``pytorch``, ``slurm``, ``mpi``, or ``none``, the default.
+            (:func:`s4m.apis.splits.split_options`). Defaults to None.
+        launcher (str): Launcher of a distributed run: ``pytorch``, ``slurm``,
+            ``mpi`` or ``none``. Defaults to ``none``.
         cfg_options (Mapping, optional): Values that are replaced, by dotted
-            key. They win over those of the split.
+            key. They override the values of the split.
 
     Raises:
-        FileNotFoundError: if there is no such config.
+        FileNotFoundError: if the config does not exist.
         ValueError: if there are fewer GPUs than processes on this machine,
             or the config has no labelled set that a split could name.
     """
@@ -167,7 +172,7 @@ def load_config(
 
 
 def check_gpus() -> None:
-    """Check that each process of this machine has a GPU of its own.
+    """Check that this machine has a GPU for each of its processes.
 
     Raises:
         ValueError: if there are GPUs, but fewer than processes.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tables of configs/README.md, made from the files and the papers' AP."""
+"""Make the tables of configs/README.md from the configs and the papers' AP."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TABLE = re.compile(
 
 
 def update_tables(readme: str, configs: str | Path) -> str:
-    """Replace the tables of a README by those of the config files.
+    """Replace the tables of a README by tables of the config files.
 
     A table stands between ``<!-- rows: PATTERN ... -->`` and ``<!-- end -->``,
     where a pattern matches names of configs. ``rows`` makes one row of the
@@ -65,12 +65,13 @@ def update_tables(readme: str, configs: str | Path) -> str:
 
 
 def split_percent(stem: str) -> tuple[str, int]:
-    """Name of a row and percentage of labels of a config's name.
+    """Split a config's name into the name of its row and its percentage.
 
-    >>> split_percent('s4m_cityscapes_10p')
-    ('s4m_cityscapes_', 10)
+    The percentage of a config that is not named after one is 0.
 
-    A config without labels has 0.
+    Example:
+        >>> split_percent('s4m_cityscapes_10p')
+        ('s4m_cityscapes_', 10)
     """
     match = re.fullmatch(r'(.+_)(\d+)p', stem)
     return (match[1], int(match[2])) if match else (stem, 0)
@@ -119,7 +120,7 @@ def _list(
 
 
 def _comment(path: Path) -> str:
-    """The comment that a config begins with, in one line."""
+    """Read the comment that a config begins with as one line."""
     lines = []
     for line in path.read_text().splitlines():
         if not line.startswith('#'):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mask2Former's checkpoints from detectron2 to MMDetection and back."""
+"""Convert Mask2Former's checkpoints between detectron2 and MMDetection."""
 
 from __future__ import annotations
 
@@ -46,15 +46,16 @@ def detectron2_to_mmdet(
 ) -> Path:
     """Write a checkpoint of detectron2 as one of MMDetection.
 
-    Beside a checkpoint of one network a config is written that it loads in,
+    For one network the function also writes the config of the checkpoint,
     with the same name and the suffix ``.py``.
 
     Args:
         source: See :func:`convert_to_mmdet`.
         target: The file to write.
-        model (str): ``student`` (default), ``teacher`` or ``both``.
+        model (str): ``student``, ``teacher`` or ``both``. Defaults to
+            ``student``.
         config (optional): Config that the checkpoint is meant for; its number
-            of classes is checked.
+            of classes is checked. Defaults to None, which checks nothing.
 
     Returns:
         Path: ``target``.
@@ -93,23 +94,24 @@ def convert_to_mmdet(
     model: str = 'student',
     num_classes: int | None = None,
 ) -> tuple[dict, ConfigDict]:
-    """Convert a checkpoint of detectron2, and read off its config.
+    """Convert a checkpoint of detectron2, and derive its config.
 
-    Every tensor has to be used, and every tensor of the model set.
+    Every tensor of the file is used and every tensor of the model is set.
 
     Args:
         source: ``.pth`` of S4M, Guided Distillation or Mask2Former, or
             ``.pkl`` of detectron2's model zoo.
-        model (str): ``student`` (default), ``teacher`` or ``both``, which is
-            a checkpoint of a ``SemiInstanceSegmentor``. A plain Mask2Former
-            counts as a student.
+        model (str): ``student``, ``teacher`` or ``both``, which gives a
+            checkpoint of a ``SemiInstanceSegmentor``. A plain Mask2Former
+            counts as a student. Defaults to ``student``.
         num_classes (int, optional): Number of classes that is expected.
+            Defaults to None, which accepts any number.
 
     Returns:
         tuple: the checkpoint, and the config of its network.
 
     Raises:
-        FileNotFoundError: if there is no such file.
+        FileNotFoundError: if the file does not exist.
         ValueError: if it cannot be read, is not a whole Mask2Former with a
             ResNet or Swin, has no such network or other classes.
     """
@@ -160,18 +162,22 @@ def convert_to_mmdet(
     meta = dict(
         dataset_meta=dict(classes=class_names(classes)),
         converted_from=dict(sha256=digest, name=source.name, version=VERSION),
-        # What MMDetection has no place for, for the way back.
+        # The way back needs what MMDetection has no place for.
         detectron2=dict(dropped=dropped, filled=filled),
     )
     return dict(meta=meta, state_dict=state), cfg
 
 
 def class_names(number: int) -> tuple[str, ...]:
-    """Give the names of a data set with so many instance classes.
+    """Return the names of the data set with a number of instance classes.
 
     Args:
         number (int): 8 is Cityscapes, 80 COCO, 100 ADE20K; the classes of
             any other number are called ``0``, ``1`` and so on.
+
+    Example:
+        >>> class_names(2)
+        ('0', '1')
     """
     if number not in _DATASETS:
         return tuple(str(i) for i in range(number))
@@ -204,17 +210,17 @@ def _complete(
     Counters of batches, which frozen norms do not have, are set to 0.
 
     Returns:
-        tuple: the whole state dict, and the names of those counters.
+        tuple: the whole state dict, and the names of the added counters.
     """
     init_default_scope('mmdet')
-    own = revert_sync_batchnorm(MODELS.build(model)).state_dict()
+    expected = revert_sync_batchnorm(MODELS.build(model)).state_dict()
     filled = [
         key
-        for key in own
+        for key in expected
         if key.endswith('.num_batches_tracked') and key not in state
     ]
-    state = state | {key: torch.zeros_like(own[key]) for key in filled}
-    missing, unexpected, shapes = compare_state_dicts(own, state)
+    state = state | {key: torch.zeros_like(expected[key]) for key in filled}
+    missing, unexpected, shapes = compare_state_dicts(expected, state)
     if missing or unexpected or shapes:
         raise ValueError(
             'the weights are not a whole Mask2Former: '
@@ -222,7 +228,7 @@ def _complete(
             f'{unexpected[:5]} ({len(unexpected)}), of another shape '
             f'{shapes[:5]} ({len(shapes)})'
         )
-    return {key: state[key] for key in own}, filled
+    return {key: state[key] for key in expected}, filled
 
 
 # ------------------------------------------------------------ to detectron2
@@ -239,7 +245,7 @@ def mmdet_to_detectron2(
         Path: ``target``.
 
     Raises:
-        FileNotFoundError: if there is no such file.
+        FileNotFoundError: if the file does not exist.
         ValueError: if ``target`` ends in ``.py``, or ``source`` is not a
             checkpoint of a Mask2Former.
     """
@@ -256,8 +262,8 @@ def convert_to_detectron2(
 ) -> dict[str, dict[str, Tensor]]:
     """Convert a checkpoint of MMDetection.
 
-    What :func:`convert_to_mmdet` made comes back exactly. Weights that only
-    the contrastive loss reads are left out.
+    It inverts :func:`convert_to_mmdet` exactly. Weights that only the
+    contrastive loss reads are left out.
 
     Args:
         source: A checkpoint of a ``Mask2Former``, ``DistillMask2Former`` or
@@ -268,8 +274,9 @@ def convert_to_detectron2(
         ``modelTeacher.*`` as S4M and Guided Distillation have them.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it cannot be read, or is not of a Mask2Former.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if it cannot be read, or holds another network than a
+            Mask2Former.
     """
     data = read_checkpoint(source)
     state = data.get('state_dict')
@@ -290,7 +297,7 @@ def convert_to_detectron2(
             parts.setdefault(name, {})[rest] = value
     out: dict[str, Tensor] = {}
     for name, part in parts.items():
-        # A student or teacher that was taken out is a plain model here.
+        # A published student or teacher is a plain model here.
         known = set(meta.get('filled', {}))
         origin = name if name in known or len(known) != 1 else min(known)
         for key in meta.get('filled', {}).get(origin, ()):
@@ -310,7 +317,7 @@ def convert_to_detectron2(
 def _class_weights(
     state: dict[str, Tensor], source: str | os.PathLike
 ) -> Tensor:
-    """Make the weights of the classes that detectron2's loss saves."""
+    """Make the class weights (K + 1, ) that detectron2's loss saves."""
     key = 'panoptic_head.cls_embed.weight'
     if key not in state:
         raise ValueError(f'{source} is not a Mask2Former: it has no {key}.')

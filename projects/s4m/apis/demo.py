@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Four methods on Shapes, from nothing to a report."""
+"""Train four methods on Shapes and report their results."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -31,13 +33,13 @@ from .stages import Stage, stages_of
 
 DATA = Path('data/shapes')
 ANNOTATIONS = DATA / 'annotations/instancesonly_filtered_gtFine_train.json'
-#: Last stage of each chain, and the names of its stages in the report. The
-#: two chains run side by side.
+#: The last stage of each chain, and the names of its stages in the report.
+#: The two chains run in parallel.
 CHAINS = {
     'guided_distillation_shapes_5p': ('Supervised', 'Guided Distillation'),
     's4m_shapes_5p': ('S4M teacher', 'S4M'),
 }
-#: Rows of the report.
+#: Order of the rows of the report.
 ORDER = ('Supervised', 'Guided Distillation', 'S4M teacher', 'S4M')
 
 
@@ -46,14 +48,14 @@ def run_demo(
 ) -> tuple[Path, dict[str, dict[str, Any]]]:
     """Make the data, train and test four models and write a report.
 
-    What is done is not done again; a stopped run is resumed. The data are in
+    Finished steps are skipped and a stopped run is resumed. The data are in
     ``data/shapes``, the runs in ``work_dirs/demo`` of the current folder.
 
     Args:
-        iters (int): Iterations of each training, 800 by default.
-        seed (int): Seed of the trainings, 0 by default.
-        fast (bool): Whether 16 iterations and few images only prove the
-            path, in ``work_dirs/demo_fast``. False by default.
+        iters (int): Number of iterations of each training. Defaults to 800.
+        seed (int): Seed of the trainings. Defaults to 0.
+        fast (bool): Whether to run 16 iterations and few images as a smoke
+            test, in ``work_dirs/demo_fast``. Defaults to False.
 
     Returns:
         tuple[Path, dict]: the page, and the result of each method
@@ -72,8 +74,8 @@ def run_demo(
 
 
 def demo_stages(work_dir: Path, iters: int, seed: int) -> dict[str, Stage]:
-    """Stages of the demo by their names, each chain in its order."""
-    stages = {}
+    """Return the stages of the demo by name, each chain in its order."""
+    stages: dict[str, Stage] = {}
     for config, names in CHAINS.items():
         chain = stages_of(
             config,
@@ -85,7 +87,7 @@ def demo_stages(work_dir: Path, iters: int, seed: int) -> dict[str, Stage]:
 
 
 def prepare_data() -> None:
-    """Make Shapes, its COCO files and the 5 % split where they are missing."""
+    """Make Shapes, its COCO files and its 5 % split if they are missing."""
     split = DATA / 'annotations/semi/seed0@5-unlabeled.json'
     for made, tool, *arguments in (
         (DATA / 'gtFine', 'make_shapes', '--out', DATA),
@@ -104,7 +106,7 @@ def prepare_data() -> None:
 def _train_all(
     stages: dict[str, Stage], iters: int
 ) -> dict[str, dict[str, Any]]:
-    """Train and test the stages, the chains side by side, with bars."""
+    """Train and test the chains in parallel, with progress bars."""
     columns = [
         TextColumn('{task.description:20}'),
         BarColumn(),
@@ -120,16 +122,14 @@ def _train_all(
             for name in names
         }
 
+        def progress_of(task: TaskID) -> Callable[[Stage, int], None]:
+            return lambda _, done: bars.update(task, completed=done)
+
         def run_chain(names: tuple[str, ...]) -> None:
             for name in names:
                 task = tasks[name]
                 bars.start_task(task)
-                launcher = Launcher(
-                    quiet=True,
-                    progress=lambda _, done, task=task: bars.update(
-                        task, completed=done
-                    ),
-                )
+                launcher = Launcher(quiet=True, progress=progress_of(task))
                 results[name] = run_stage(stages[name], launcher)
                 bars.update(task, completed=iters)
 
@@ -141,7 +141,7 @@ def _train_all(
 def _quality(
     stage: Stage, work_dir: Path, limit: int | None
 ) -> dict[str, Any]:
-    """Figures and pictures of the first pseudo-labels of a stage."""
+    """Measure and draw the first pseudo-labels of a stage."""
     file = work_dir / 'quality.json'
     if not file.is_file():
         figures, picture = quality_of_teacher(

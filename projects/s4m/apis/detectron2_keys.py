@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mask2Former's tensors in detectron2's and in MMDetection's names.
+"""Rename Mask2Former's tensors between detectron2 and MMDetection.
 
 The two implementations compute the same; what differs is names, the order in
 which a decoder layer lists its norms (MMDetection counts cross-attention,
@@ -25,8 +25,8 @@ _OUR_LAYER = 'panoptic_head.transformer_decoder.layers.{i}.'
 _BLOCK = 'backbone.layers.{i}.blocks.{j}.'
 _OUR_BLOCK = 'backbone.stages.{i}.blocks.{j}.'
 
-#: Beginnings of names, detectron2's and MMDetection's; the first that fits
-#: counts, whatever follows stays. ``{i}`` and the like are numbers.
+#: Prefixes of names in detectron2 and in MMDetection. The first prefix that
+#: matches is replaced; ``{i}``, ``{j}`` and ``{k}`` stand for numbers.
 RULES: tuple[tuple[str, str], ...] = (
     # ResNet
     ('backbone.stem.conv1.norm.', 'backbone.bn1.'),
@@ -111,16 +111,16 @@ RULES: tuple[tuple[str, str], ...] = (
         for layer in range(3)
     ),
 )
-#: Older files of the zoo, before Mask2Former renamed it.
+#: Names in older files of the zoo, before Mask2Former renamed a tensor.
 RENAMED = {
     _PREDICTOR + 'static_query.weight': _PREDICTOR + 'query_feat.weight'
 }
-#: What has no counterpart: weights of the classes in the losses.
+#: Tensors without a counterpart: class weights of the losses.
 DROPPED = ('criterion.empty_weight', 'ssl_criterion.empty_weight')
 
 
 def _compile(source: int) -> list[tuple[re.Pattern, str]]:
-    """Compile the rules from one side (0 detectron2, 1 MMDetection)."""
+    """Compile the rules for keys of detectron2 (0) or MMDetection (1)."""
     compiled = []
     for rule in RULES:
         pattern = re.escape(rule[source])
@@ -184,7 +184,13 @@ def to_mmdet(state: dict[str, Tensor]) -> dict[str, Tensor]:
         state (dict): State dict without the names in :data:`DROPPED`.
 
     Raises:
-        ValueError: with the names that are not Mask2Former's.
+        ValueError: if a name does not belong to Mask2Former.
+
+    Example:
+        >>> import torch
+        >>> key = 'sem_seg_head.predictor.class_embed.bias'
+        >>> list(to_mmdet({key: torch.zeros(9)}))
+        ['panoptic_head.cls_embed.bias']
     """
     return _convert(state, 0, _merging_to_mmdet)
 
@@ -196,6 +202,6 @@ def to_detectron2(state: dict[str, Tensor]) -> dict[str, Tensor]:
         state (dict): State dict of a Mask2Former.
 
     Raises:
-        ValueError: with the names that are not Mask2Former's.
+        ValueError: if a name does not belong to Mask2Former.
     """
     return _convert(state, 1, _merging_to_detectron2)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures and a COCO file of the predictions for a folder of images."""
+"""Predict a folder of images, as pictures and a COCO file."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def infer(
         out (str | Path): Folder that gets ``vis/`` with a picture of each
             image and ``predictions.json``: images, categories, and
             annotations with RLE masks and ``score``, ids from 1.
-        score_thr (float): Least score of what is painted and written, 0.3 by
-            default.
-        device (str, optional): ``cuda:0``, ``cpu`` ...; by default a GPU
-            where there is one.
+        score_thr (float): Minimum score of an instance that is painted and
+            written. Defaults to 0.3.
+        device (str, optional): ``cuda:0``, ``cpu`` ... Defaults to None, a
+            GPU if there is one.
 
     Returns:
         Path: ``predictions.json``.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Calls of the tools, each in processes of its own."""
+"""Call the tools in separate processes."""
 
 from __future__ import annotations
 
@@ -18,22 +18,29 @@ from .stages import Stage
 
 
 class StageError(ValueError):
-    """A tool that a stage called has failed."""
+    """Raised when a tool that a stage called has failed."""
 
 
 @dataclass(frozen=True)
 class Launcher:
-    """How the tools of a stage are called.
+    """Calls the tools of a stage.
 
     Attributes:
-        gpus (int): Processes of each training and test, 1 by default.
-        amp (str, optional): Mixed precision, ``bf16`` or ``fp16``.
-        auto_scale_lr (bool): Whether the learning rate follows the batch
-            size, False by default.
+        gpus (int): Number of processes of each training and test. Defaults
+            to 1.
+        amp (str, optional): Mixed precision, ``bf16`` or ``fp16``. Defaults
+            to None, which means fp32.
+        auto_scale_lr (bool): Whether the learning rate is scaled with the
+            batch size. Defaults to False.
         quiet (bool): Whether the output of a tool goes to ``TOOL.log`` in
-            the work directory, False by default.
-        progress (Callable, optional): Called with the stage and the
-            iterations done while it trains; goes with ``quiet``.
+            the work directory. Defaults to False.
+        progress (Callable, optional): Function that a quiet launcher calls
+            with the stage and its finished iterations while it trains.
+            Defaults to None.
+
+    Example:
+        >>> Launcher(gpus=4, amp='bf16').gpus
+        4
     """
 
     gpus: int = 1
@@ -53,12 +60,13 @@ class Launcher:
 
         Args:
             tool (str): ``train``, ``test`` or ``generate_pseudo_labels``.
-            stage (Stage): Stage that it is called for.
-            arguments (Sequence): First the positional ones.
-            options (Mapping): ``--cfg-options``.
+            stage (Stage): Stage that needs the tool.
+            arguments (Sequence): Arguments of the tool, the positional ones
+                first.
+            options (Mapping): Values of ``--cfg-options``.
 
         Raises:
-            StageError: if it fails.
+            StageError: if the tool fails.
         """
         tools = resource_dir() / 'tools'
         what = [str(a) for a in arguments]
@@ -96,7 +104,7 @@ class Launcher:
     def _call_quietly(
         self, command: list[str], log: Path, stage: Stage
     ) -> int:
-        """Call a command, watch its iterations and end with it."""
+        """Call a command and report its iterations until it ends."""
         with log.open('a') as f:
             process = subprocess.Popen(
                 command,
@@ -117,13 +125,13 @@ class Launcher:
 
 
 def iterations_done(work_dir: str | Path) -> int:
-    """Last iteration that the newest log of a run names, 0 if none."""
+    """Read the last iteration in the newest log of a run, 0 without one."""
     logs = sorted(Path(work_dir).glob('*/vis_data/scalars.json'))
     lines = logs[-1].read_text().splitlines() if logs else []
     for line in reversed(lines):
         try:
             row = json.loads(line)
-        except json.JSONDecodeError:  # being written
+        except json.JSONDecodeError:  # the line is being written
             continue
         if 'loss' in row:
             return int(row['step'])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Config of a Mask2Former from the shapes of its tensors."""
+"""Derive the config of a Mask2Former from the shapes of its tensors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DEPTHS = {(3, 4, 6, 3): 50, (3, 4, 23, 3): 101, (3, 8, 36, 3): 152}
 
 
 def _count(state: dict[str, Tensor], pattern: str) -> int:
-    """Count from the largest number at the group of a pattern."""
+    """Count entries by the largest index that a pattern captures."""
     matches = (re.match(pattern, key) for key in state)
     return 1 + max((int(m.group(1)) for m in matches if m), default=-1)
 
@@ -66,16 +66,16 @@ def _swin(state: dict[str, Tensor]) -> tuple[dict, list[int]]:
 
 
 def model_config(state: dict[str, Tensor]) -> ConfigDict:
-    """Read MMDetection's config of a Mask2Former off its tensors' shapes.
+    """Derive MMDetection's config of a Mask2Former from its tensors' shapes.
 
-    What shapes do not say is as in the Mask2Former of the authors: 8 heads,
-    3 levels, 32 groups.
+    Shapes do not determine the number of heads (8), levels (3) and groups
+    (32), which are the values of the authors' Mask2Former.
 
     Args:
         state (dict): State dict in MMDetection's names.
 
     Returns:
-        ConfigDict: A ``Mask2Former`` of MMDetection's own classes.
+        ConfigDict: A ``Mask2Former`` of MMDetection's classes.
 
     Raises:
         ValueError: if a part of a Mask2Former is missing, or the ResNet is
@@ -156,7 +156,7 @@ def model_config(state: dict[str, Tensor]) -> ConfigDict:
 
 
 def fitting_configs(model: ConfigDict) -> str:
-    """Name the configs of this project that a converted network fits.
+    """List the configs of this project that a converted network fits.
 
     Args:
         model (ConfigDict): See :func:`model_config`.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The metafile of the configs, which MIM and MMEngine read."""
+"""Write the metafile of the configs, which MIM and MMEngine read."""
 
 from __future__ import annotations
 
@@ -43,8 +43,9 @@ def make_metafile() -> dict[str, Any]:
     """Describe all configs in MIM's format.
 
     Returns:
-        dict: ``Collections`` and ``Models``. ``mask AP`` is what the paper
-        prints (``configs/published_ap.yml``); no weights are published.
+        dict: ``Collections`` and ``Models``. ``mask AP`` is the number that
+        the paper prints (``configs/published_ap.yml``); this project
+        publishes no weights.
     """
     configs = resource_dir() / 'configs'
     published = load(str(configs / 'published_ap.yml'))
@@ -88,5 +89,5 @@ def write_metafile() -> Path:
 
 
 def _dataset(name: str) -> str:
-    """Data set of a config's name."""
+    """Return the data set of a config's name."""
     return next(v for k, v in _DATASETS.items() if f'_{k}' in name)

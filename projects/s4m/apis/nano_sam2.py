@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training of the nano SAM 2 of the demo on random shapes.
+"""Train the nano SAM 2 of the demo on random scenes.
 
-It is to Shapes what SAM 2 is to photos: a model that segments things, trained
-elsewhere.
+The demo needs a promptable segmenter that was trained on other data than
+Shapes, as SAM 2 was trained on other data than Cityscapes.
 """
 
 from __future__ import annotations
@@ -65,28 +65,34 @@ def step_loss(
 ) -> Tensor:
     """Compute the loss of one batch.
 
-    Of the three masks of a point prompt the best one is trained, of a box
-    prompt its single mask.
+    A point prompt gives three masks, of which the one with the least loss is
+    trained; a box prompt gives one mask.
 
     Args:
         segmenter (PromptableSegmenter): The segmenter that trains.
         batch (dict): See :func:`s4m.datasets.random_scenes.make_batch`.
-        box (Tensor): (N, ) bool, the objects that are prompted by their box;
-            the others are by points.
+        box (Tensor): (N, ) bool. True prompts an object by its box, False by
+            its points.
 
     Returns:
-        Tensor: Mean loss of the N objects.
+        Tensor: Mean loss of the N objects, a scalar.
     """
     embeddings = segmenter.encode(batch['rgb'])
     ids, masks = batch['image_ids'], batch['masks'].float()
-    total = 0.0
-    for part, prompt in (
-        (~box, dict(points=batch['points'][~box], multimask=True)),
-        (box, dict(boxes=batch['boxes'][box], multimask=False)),
+    total = masks.new_zeros(())
+    for part, points, boxes in (
+        (~box, batch['points'][~box], None),
+        (box, None, batch['boxes'][box]),
     ):
         if not part.any():
             continue
-        logits, ious = segmenter.decode(embeddings, ids[part], **prompt)
+        logits, ious = segmenter.decode(
+            embeddings,
+            ids[part],
+            points=points,
+            boxes=boxes,
+            multimask=boxes is None,
+        )
         logits = F.interpolate(
             logits, scale_factor=2, mode='bilinear', align_corners=False
         )
@@ -109,23 +115,30 @@ def mean_iou(
 
     Args:
         segmenter (PromptableSegmenter): In eval mode.
-        batches (Iterable[dict]): Objects with prompts.
-        num_points (int): Points of a prompt. Defaults to 3.
+        batches (Iterable[dict]): Objects with prompts, see
+            :func:`s4m.datasets.random_scenes.make_batch`.
+        num_points (int): Number of points of a prompt. Defaults to 3.
 
     Returns:
-        dict: number of objects, mean and median IoU of point prompts (of the
-        three masks the one of best predicted IoU), and mean IoU of boxes.
+        dict: number of objects, mean and median IoU of the masks of point
+        prompts with the best predicted IoU, and mean IoU of box prompts.
     """
     ious: dict[str, list[Tensor]] = {'points': [], 'boxes': []}
     for batch in batches:
         embeddings = segmenter.encode(batch['rgb'])
         size = batch['masks'].shape[-2:]
-        for kind, prompt in (
-            ('points', dict(points=batch['points'][:, :num_points])),
-            ('boxes', dict(boxes=batch['boxes'], multimask=False)),
+        for kind, points, boxes in (
+            ('points', batch['points'][:, :num_points], None),
+            ('boxes', None, batch['boxes']),
         ):
             logits, _ = best_mask(
-                *segmenter.decode(embeddings, batch['image_ids'], **prompt)
+                *segmenter.decode(
+                    embeddings,
+                    batch['image_ids'],
+                    points=points,
+                    boxes=boxes,
+                    multimask=boxes is None,
+                )
             )
             mask = F.interpolate(
                 logits[:, None], size, mode='bilinear', align_corners=False
@@ -144,7 +157,7 @@ def mean_iou(
 
 
 def image_path_weights(model: nn.Module) -> dict[str, Tensor]:
-    """Give the weights that images need, in fp16."""
+    """Return the weights that images need (not videos), in fp16."""
     return {
         k: v.half() if v.is_floating_point() else v
         for k, v in model.state_dict().items()
@@ -163,19 +176,20 @@ def pretrain(
     quiet: bool = False,
     shapes: str | os.PathLike | None = None,
 ) -> Path:
-    """Train, log every 100 steps, evaluate and save every 1000.
+    """Train, log every 100 steps, evaluate and save every 1000 steps.
 
-    A training that was stopped goes on from its last save.
+    A stopped training resumes from its last save.
 
     Args:
         work_dir: Folder of ``last.pt``, ``train_log.jsonl`` and the result.
         steps (int): Number of steps. Defaults to 9000.
-        images (int): Number of scenes of a step. Defaults to 4.
-        masks (int): Largest number of objects of a scene. Defaults to 8.
+        images (int): Number of scenes in a step. Defaults to 4.
+        masks (int): Largest number of objects in a scene. Defaults to 8.
         lr (float): Peak learning rate. Defaults to 1e-3.
         seed (int): Seed of weights and scenes. Defaults to 0.
         quiet (bool): Whether to show no progress bar. Defaults to False.
-        shapes (optional): A Shapes data set to evaluate on at the end.
+        shapes (optional): Folder of a Shapes data set that the result is
+            evaluated on. Defaults to None.
 
     Returns:
         Path: ``nano_sam2.pt``, with the weights that images need, in fp16.
@@ -216,7 +230,7 @@ def pretrain(
             row = dict(
                 step=done,
                 loss=round(float(np.mean(window)), 4),
-                lr=round(scheduler.get_last_lr()[0], 7),
+                lr=round(float(scheduler.get_last_lr()[0]), 7),
                 minutes=round((time.time() - began) / 60, 2),
             )
             window = []
@@ -250,14 +264,15 @@ def evaluate(
 
     Args:
         checkpoint: A file of :func:`pretrain`.
-        shapes (optional): A Shapes data set to evaluate on, too.
+        shapes (optional): Folder of a Shapes data set. Defaults to None.
 
     Returns:
-        dict: See :func:`mean_iou`, of ``held-out scenes`` and ``Shapes val``.
+        dict: Results of :func:`mean_iou` for ``held-out scenes`` and, with a
+        data set, ``Shapes val``.
 
     Raises:
         FileNotFoundError: if a file or the data set does not exist.
-        ValueError: if the checkpoint is not of a nano SAM 2.
+        ValueError: if the checkpoint does not hold a nano SAM 2.
     """
     segmenter = SAM2Segmenter('nano_sam2', str(checkpoint))
     result = {'held-out scenes': mean_iou(segmenter, held_out_batches())}

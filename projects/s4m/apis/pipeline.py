@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Chains of trainings, derived from the config of the last one.
+"""Run chains of trainings, derived from the config of the last one.
 
 Example::
 
@@ -45,17 +45,17 @@ def run_stages(
     """Train and test stages one after the other.
 
     Args:
-        stages (Sequence[Stage]): In the order in which they train.
-        launcher (Launcher, optional): How the tools are called, by default
-            on one process.
+        stages (Sequence[Stage]): Stages in the order in which they train.
+        launcher (Launcher, optional): It calls the tools. Defaults to None,
+            which uses one process.
 
     Returns:
         dict: metrics of each network, by the name of the stage.
 
     Raises:
         StageError: if a tool fails.
-        ValueError: if a work directory was made by another config, or by a
-            teacher that was trained again since.
+        ValueError: if a work directory belongs to another config, or to a
+            teacher that has been trained again since.
     """
     return {s.name: run_stage(s, launcher)['metrics'] for s in stages}
 
@@ -63,7 +63,12 @@ def run_stages(
 def run_stage(
     stage: Stage, launcher: Launcher | None = None
 ) -> dict[str, Any]:
-    """Train and test one stage, unless it is done.
+    """Train and test one stage, unless it is finished.
+
+    Args:
+        stage (Stage): Stage to train and test.
+        launcher (Launcher, optional): It calls the tools. Defaults to None,
+            which uses one process.
 
     Returns:
         dict: ``metrics`` of each network, as fractions, and
@@ -78,11 +83,16 @@ def run_stage(
 
 
 def is_trained(stage: Stage, launcher: Launcher | None = None) -> bool:
-    """Whether a stage has its last checkpoint, or was stopped early.
+    """Check whether a stage has its last checkpoint or was stopped early.
+
+    Args:
+        stage (Stage): Stage that may have been trained.
+        launcher (Launcher, optional): Its precision belongs to the config.
+            Defaults to None, which means fp32.
 
     Raises:
-        ValueError: if the work directory was made by another config, or by
-            a teacher that was trained again since.
+        ValueError: if the work directory belongs to another config, or to a
+            teacher that has been trained again since.
     """
     launcher = launcher or Launcher()
     cfg = stage.load()
@@ -113,7 +123,7 @@ def _train(stage: Stage, launcher: Launcher) -> None:
     if 'pseudo_labels.teacher' in stage.needs:
         _make_pseudo_labels(stage, cfg, launcher)
     if 'load_from' in stage.needs and not Path(cfg.load_from).is_file():
-        # The stage before was trained for other iterations.
+        # The previous stage was trained for another number of iterations.
         before = stage.needs['load_from'].makes
         options['load_from'] = find_checkpoint(before)
     arguments = [stage.config, '--resume', '--work-dir', stage.makes]
@@ -125,9 +135,9 @@ def _train(stage: Stage, launcher: Launcher) -> None:
 
 
 def _make_pseudo_labels(stage: Stage, cfg: Config, launcher: Launcher) -> None:
-    """Make the file that a stage trains on.
+    """Make the pseudo-labels that a stage trains on.
 
-    A file of the same teacher and the same options is used as it is.
+    A file of the same teacher and the same options is used unchanged.
     """
     target = Path(cfg.train_dataloader.dataset.unlabeled.ann_file)
     wanted, teacher = cfg.pseudo_labels, stage.needs['pseudo_labels.teacher']
@@ -153,7 +163,7 @@ def _make_pseudo_labels(stage: Stage, cfg: Config, launcher: Launcher) -> None:
 
 
 def _flags(values: Mapping[str, Any]) -> list[Any]:
-    """Keyword arguments as the options of a tool."""
+    """Turn keyword arguments into the options of a tool."""
     flags: list[Any] = []
     for name, value in values.items():
         if value is None or value is False:
@@ -169,7 +179,7 @@ def _flags(values: Mapping[str, Any]) -> list[Any]:
 
 
 def _test(stage: Stage, launcher: Launcher) -> dict[str, Metrics]:
-    """Metrics of the best checkpoint, else the last, kept in a file."""
+    """Test the best checkpoint, else the last, and cache its metrics."""
     checkpoint = find_checkpoint(stage.makes)
     target = stage.makes / f'test_{checkpoint.stem}.json'
     if (
@@ -185,11 +195,17 @@ def _test(stage: Stage, launcher: Launcher) -> dict[str, Metrics]:
 
 
 def format_table(results: dict[str, dict[str, Metrics]]) -> str:
-    """Table of metrics x 100 with a row for each network of each stage.
+    """Format metrics x 100 with a row for each network of each stage.
 
     Args:
-        results (dict): What :func:`run_stages` returns. A metric that a
-            network lacks, since it predicts nothing, is 0.
+        results (dict): Result of :func:`run_stages`. A metric that a network
+            lacks, since it predicts nothing, is shown as 0.
+
+    Example:
+        >>> metrics = {'cityscapes/mAP': 0.25}
+        >>> print(format_table({'s4m': {'student': metrics}}))
+        x 100                cityscapes/mAP
+        s4m (student)                 25.00
     """
     rows = with_all_metrics(
         {

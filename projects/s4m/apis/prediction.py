@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A model with its weights, and its predictions of several views."""
+"""Load a model with its weights, and predict several views of images."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def load_model(
 
     Args:
         cfg (Config): Config with a ``test_dataloader``.
-        checkpoint (str | Path, optional): Weights. Entries that the model
-            does not have are ignored. None takes the weights that the
-            ``init_cfg`` of the config name.
+        checkpoint (str | Path, optional): File of the weights. Entries that
+            the model does not have are ignored. None takes the weights that
+            the config's ``init_cfg`` entries name.
 
     Returns:
         tuple[BaseDetector, list[str]]: the model, and its classes.
 
     Raises:
-        FileNotFoundError: if there is no checkpoint.
+        FileNotFoundError: if the checkpoint does not exist.
         ValueError: if the checkpoint lacks weights of the model.
     """
     model = MODELS.build(cfg.model)
@@ -67,14 +67,14 @@ def predict(
     mirrored: Sequence[bool],
     select: Callable[[InstanceData, Any], InstanceData],
 ) -> Iterator[list[tuple[int, InstanceData]]]:
-    """Yield (image id, pseudo-labels) of the images of each batch.
+    """Yield pairs (image id, pseudo-labels) for the images of each batch.
 
     Args:
         model (BaseDetector): A detector in eval mode.
-        loader (DataLoader): Batches of :class:`ImageViews`.
+        loader (DataLoader): Loader of an :class:`ImageViews`.
         mirrored (Sequence[bool]): Whether each view is mirrored.
-        select (Callable): From predictions and sample of an image to its
-            pseudo-labels, such as a ``PredictionSelector``.
+        select (Callable): Function of an image's predictions and sample that
+            returns the pseudo-labels, such as a ``PredictionSelector``.
     """
     for batch in loader:
         views = [
@@ -91,7 +91,7 @@ def predict(
 
 
 def _bool_masks(pred: InstanceData) -> InstanceData:
-    """Predictions with bool masks on the device of the scores.
+    """Put the masks as bool on the device of the scores.
 
     Some detectors of MMDetection return masks as arrays on the host.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of pseudo-labels: what they depend on, and their resumable parts."""
+"""Identify files of pseudo-labels, and write them in resumable parts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Annotations = list[dict[str, Any]]
 
 
 def file_digest(path: str | Path) -> str:
-    """SHA-256 of a file."""
+    """Compute the SHA-256 of a file, in hexadecimal digits."""
     digest = hashlib.sha256()
     with Path(path).open('rb') as f:
         while chunk := f.read(1 << 20):
@@ -26,29 +26,29 @@ def file_digest(path: str | Path) -> str:
 
 
 def annotations_digest(annotations: Annotations) -> str:
-    """SHA-256 of annotations, by which a file that was edited is known."""
+    """Compute the SHA-256 of annotations, which detects an edited file."""
     text = json.dumps(annotations, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def keep_or_set_aside(out: str | Path, settings: dict[str, str]) -> bool:
-    """Keep a file of pseudo-labels that would be made again as it is.
+    """Keep a file of pseudo-labels if making it again would not change it.
 
     A file of another teacher or of other options is renamed to ``*.old``, and
     a line on stdout says why.
 
     Args:
         out (str | Path): File, which may be missing.
-        settings (dict): ``PseudoLabelGenerator(...).settings`` of the file
-            that is wanted. Configs are compared by their names, since folders
-            may have moved, weights and lists of images by their contents.
+        settings (dict): ``PseudoLabelGenerator(...).settings`` of the
+            requested file. Configs are compared by name, since folders may
+            have moved; weights and lists of images by content.
 
     Returns:
-        bool: whether the file is there.
+        bool: whether the file exists now.
 
     Raises:
         ValueError: if the file was not made by a ``PseudoLabelGenerator``, or
-            was edited since and does not have these settings.
+            has been edited since and has other settings.
     """
     out = Path(out)
     if not out.is_file():
@@ -97,17 +97,17 @@ def keep_or_set_aside(out: str | Path, settings: dict[str, str]) -> bool:
 
 
 class PseudoLabelParts:
-    """Results of images beside the file that is being made.
+    """Stores the results of images until all of them are finished.
 
-    Each process appends to a file of its own, one line of JSON for each
-    image. A line that was cut off when the process was killed is removed when
-    the next run begins.
+    Each process appends to a separate file, one line of JSON for each image.
+    A line that was cut off when the process was killed is removed when the
+    next run begins.
 
     Args:
         out (Path): Name of the finished file; the parts are in
             ``{out}.parts``.
-        settings (dict): Settings of the run, which goes on only with parts
-            of the same ones.
+        settings (dict): Settings of the run. It resumes only from parts with
+            the same settings.
 
     Raises:
         ValueError: if the parts were made with other settings.
@@ -139,7 +139,7 @@ class PseudoLabelParts:
         barrier()
 
     def read(self) -> dict[int, Annotations]:
-        """Annotations of each image that is done, by the image's id."""
+        """Return the annotations of each finished image, by the image's id."""
         return {
             row['image']: row['annotations']
             for file in sorted(self.folder.glob('*.jsonl'))
@@ -147,7 +147,7 @@ class PseudoLabelParts:
         }
 
     def add(self, rows: Iterable[tuple[int, Annotations]]) -> None:
-        """Append (image id, annotations) of some images."""
+        """Append pairs (image id, annotations) of some images."""
         with self.file.open('a') as f:
             for image, annotations in rows:
                 row = dict(image=image, annotations=annotations)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pseudo-labels of a set of images as a COCO file."""
+"""Make pseudo-labels of a set of images as a COCO file."""
 
 from __future__ import annotations
 
@@ -36,51 +36,51 @@ from .pseudo_label_file import (
 class PseudoLabelGenerator:
     """Makes the pseudo-labels of a set of images as a COCO file.
 
-    The file has RLE masks and a ``score``: it trains any model of MMDetection
-    and opens in annotation tools. Images without a pseudo-label stay in it.
-    A run that was stopped goes on where it was; several processes share the
-    images.
+    The file has RLE masks and a ``score``: any model of MMDetection trains on
+    it and annotation tools open it. It lists images without a pseudo-label,
+    too. A stopped run resumes; several processes share the images.
 
     Args:
         config (str | Path): Config, by path or by name, of an instance
             segmenter of MMDetection, of a semi-supervised model or of a
             ``PromptedDetector``.
-        checkpoint (str | Path, optional): Weights. None takes those that the
-            ``init_cfg`` of the config name.
-        images (str | Path): COCO file, whose image and category ids are
-            kept, or a folder.
+        checkpoint (str | Path, optional): File of the weights. None takes
+            the weights that the config's ``init_cfg`` entries name.
+        images (str | Path): COCO file, whose image and category ids stay, or
+            a folder.
         image_root (str | Path, optional): Folder that the names in a COCO
-            file are relative to.
-        model (str): Network of a semi-supervised model, ``student`` (the
-            default) or ``teacher``.
-        score_thr (float): Least score, 0.3 by default.
-        class_thr (Mapping[str, float], optional): Least scores of single
-            classes, by name.
-        max_per_image (int): Largest number of pseudo-labels of an image, 100
-            by default.
-        min_area (int): Least area in pixels, exclusive; 0 by default.
-        non_overlapping (bool): Whether a pixel belongs to the mask with the
-            best score only, False by default.
-        refine (Sequence[str], optional): Config and checkpoint of SAM 2 that
-            refines the masks, or an empty sequence for the refiner of the
-            config. None, the default, does not refine.
+            file are relative to. Defaults to None, for a folder of images.
+        model (str): Network of a semi-supervised model, ``student`` or
+            ``teacher``. Defaults to ``student``.
+        score_thr (float): Minimum score. Defaults to 0.3.
+        class_thr (Mapping[str, float], optional): Minimum scores of single
+            classes, by name. Defaults to None.
+        max_per_image (int): Maximum number of pseudo-labels in an image.
+            Defaults to 100.
+        min_area (int): A mask is larger than this area in pixels. Defaults
+            to 0.
+        non_overlapping (bool): Whether a pixel belongs only to the mask with
+            the best score. Defaults to False.
+        refine (Sequence[str], optional): Config and checkpoint of the SAM 2
+            that refines the masks, or an empty sequence for the refiner of
+            the config. Defaults to None, which does not refine.
         scales (Sequence[float]): Sizes of the test-time views relative to
-            the config's, one view of that size by default.
-        flip (bool): Whether mirrored views are added, False by default.
-        batch_size (int): Images at a time, 1 by default.
-        workers (int): Processes that load images, 2 by default.
+            the config's size. Defaults to one view of that size.
+        flip (bool): Whether mirrored views are added. Defaults to False.
+        batch_size (int): Number of images in a batch. Defaults to 1.
+        workers (int): Number of processes that load images. Defaults to 2.
         cfg_options (Mapping[str, Any], optional): Values of the config that
-            are replaced, by dotted key.
-        launcher (str): What started a distributed run (``pytorch``,
-            ``slurm``, ``mpi``), or ``none``, the default.
+            are replaced, by dotted key. Defaults to None.
+        launcher (str): Launcher of a distributed run: ``pytorch``, ``slurm``,
+            ``mpi`` or ``none``. Defaults to ``none``.
 
     Attributes:
-        settings (dict[str, str]): What the pseudo-labels depend on, the
-            ``info`` of the file. Weights and the list of images are known by
-            their contents, so that a teacher that was trained again differs.
+        settings (dict[str, str]): Everything that the pseudo-labels depend
+            on; ``info`` of the file. It has digests of the weights and of the
+            list of images, so that a teacher that was trained again differs.
 
     Raises:
-        FileNotFoundError: if the checkpoint or the images are missing.
+        FileNotFoundError: if the checkpoint or the images do not exist.
         ValueError: if an argument is out of range, or ``image_root`` is
             missing for a COCO file.
 
@@ -161,7 +161,7 @@ class PseudoLabelGenerator:
             scales=self.scales,
             flip=self.flip,
             batch_size=self.batch_size,
-            # tools/run_experiment.py gives options of training to all stages.
+            # tools/run_experiment.py passes training options to all stages.
             cfg_options={
                 k: v
                 for k, v in self.cfg_options.items()
@@ -179,17 +179,17 @@ class PseudoLabelGenerator:
         """Make the file.
 
         Args:
-            out (str | Path): File to write. Until it is finished the results
-                are in the folder ``{out}.parts``.
+            out (str | Path): File to write. Unfinished results are in the
+                folder ``{out}.parts``.
 
         Returns:
             Path: the file.
 
         Raises:
-            FileExistsError: if it exists.
+            FileExistsError: if the file exists.
             ValueError: if the checkpoint does not fit the config, the images
-                lack a category of the model, or the parts of a run that was
-                stopped have other settings.
+                lack a category of the model, or the parts of a stopped run
+                have other settings.
         """
         out = Path(out)
         if out.exists():
@@ -270,7 +270,7 @@ class PseudoLabelGenerator:
         )
 
     def _read_images(self, classes: Sequence[str]) -> dict[str, Any]:
-        """COCO dictionary of the images, with categories for all classes."""
+        """Read the images as a COCO dictionary with all classes."""
         categories = [
             dict(id=i + 1, name=name) for i, name in enumerate(classes)
         ]
@@ -290,7 +290,7 @@ class PseudoLabelGenerator:
         )
 
     def _build_refiner(self, cfg: Config) -> nn.Module | None:
-        """The refiner of the arguments or of the config."""
+        """Build the refiner of the arguments or of the config."""
         if self.refine is None:
             return None
         if self.refine:
@@ -323,7 +323,7 @@ def generate_pseudo_labels(
 
     Args:
         config (str | Path): Config, by path or by name.
-        checkpoint (str | Path, optional): Weights.
+        checkpoint (str | Path, optional): File of the weights.
         out (str | Path): File to write.
         **kwargs: Further arguments of :class:`PseudoLabelGenerator`.
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints of this project as plain ones of MMDetection."""
+"""Publish checkpoints of this project as plain MMDetection ones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from s4m.utils.checkpoints import (
 )
 from s4m.utils.whole_files import write_whole
 
-#: What this plugin's classes are in MMDetection; same parameters, same keys.
+#: MMDetection's class with the same parameters and keys, by plugin class.
 STOCK_TYPES = {
     'ContrastiveMask2Former': 'Mask2Former',
     'DistillCondInst': 'CondInst',
@@ -51,7 +51,7 @@ DISTILL_ARGUMENTS = (
     'feature_index',
     'points_per_image',
 )
-#: Weights that nothing but the contrastive loss reads.
+#: Prefix of the weights that only the contrastive loss reads.
 LOSS_WEIGHTS = 'loss_contrast.'
 
 
@@ -60,10 +60,15 @@ def select_weights(state: dict, model: str) -> dict:
 
     Args:
         state (dict): State dict of a plain or a semi-supervised detector.
-        model (str): ``student`` or ``teacher``; a plain detector has one.
+        model (str): ``student`` or ``teacher``; a plain detector has only
+            one network, which both names select.
 
     Raises:
         ValueError: if the state dict has no such network.
+
+    Example:
+        >>> select_weights({'student.w': 1, 'teacher.w': 2}, 'teacher')
+        {'w': 2}
     """
     prefix = f'{model}.'
     if not any(k.startswith(('student.', 'teacher.')) for k in state):
@@ -83,14 +88,14 @@ def select_weights(state: dict, model: str) -> dict:
 def plain_config(cfg: Config) -> Config:
     """Make a config of the network alone, with MMDetection's classes.
 
-    Classes that MMDetection has no counterpart of stay, and the config
+    Classes without a counterpart in MMDetection stay, and the config then
     imports this plugin (``custom_imports``).
 
     Args:
         cfg (Config): Config of a plain or a semi-supervised detector.
 
     Returns:
-        Config: The model, and how it is tested.
+        Config: The model and its test settings.
     """
     model = cfg.model
     if model.type == 'SemiInstanceSegmentor':
@@ -125,10 +130,10 @@ def plain_config(cfg: Config) -> Config:
 
 
 def _rename(node: Any) -> set[str]:
-    """Put MMDetection's classes in place of this plugin's, in place.
+    """Replace this plugin's classes by MMDetection's, in place.
 
     Returns:
-        set[str]: the plugin's classes that stay.
+        set[str]: the plugin's classes that have no counterpart.
     """
     ours: set[str] = set()
     if isinstance(node, dict):
@@ -160,15 +165,15 @@ def publish(
 ) -> tuple[Path, Path]:
     """Write the plain checkpoint and config of one network.
 
-    Both work without this plugin, unless the network has a class that
-    MMDetection has no counterpart of (a DINOv2 backbone, the DPT decoder, a
-    ``PromptedDetector``); this is printed then.
+    Both work without this plugin, unless the network has a class without a
+    counterpart in MMDetection (a DINOv2 backbone, the DPT decoder, a
+    ``PromptedDetector``); a message says so.
 
     Args:
         config: Config of a plain or a semi-supervised detector.
         checkpoint: A checkpoint that was trained with it.
         out: Folder of the two files. Defaults to ``published``.
-        model (str): ``student`` (default) or ``teacher``.
+        model (str): ``student`` or ``teacher``. Defaults to ``student``.
 
     Returns:
         tuple[Path, Path]: ``NAME-<8 hex digits of its sha256>.pth`` with

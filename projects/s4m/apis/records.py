@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a work directory was trained with.
+"""Record what a work directory was trained with.
 
-``trained_with.json`` holds the values of the config that decide about the
+``trained_with.json`` holds the values of the config that determine the
 weights, and a digest of each checkpoint that the training started from.
 """
 
@@ -35,8 +35,8 @@ _DECIDES = (
     'default_hooks',
     'randomness',
 )
-#: Values below those above that only log, evaluate or load. The inputs are
-#: compared by their contents.
+#: Keys in these parts that do not change the weights: they only log, evaluate
+#: or load. Checkpoints are compared by their contents instead of their paths.
 _WITHOUT_EFFECT = (
     *INPUTS[:2],
     'model.semi_test_cfg',
@@ -64,12 +64,16 @@ _WITHOUT_EFFECT = (
 
 
 def inputs_of(cfg: Config) -> dict[str, str]:
-    """Checkpoints that a training starts from, by their key.
+    """Return the checkpoints that a training starts from, by key.
 
     Returns:
         dict[str, str]: files or work directories under the keys
         ``model.teacher_checkpoint``, ``pseudo_labels.teacher`` and
-        ``load_from``, those that the config names.
+        ``load_from``, as far as the config has them.
+
+    Example:
+        >>> inputs_of(Config(dict(load_from='work_dirs/a/iter_9.pth')))
+        {'load_from': 'work_dirs/a/iter_9.pth'}
     """
     values = {
         key: value_of(cfg, key) for key in INPUTS if not key.endswith('file')
@@ -78,13 +82,13 @@ def inputs_of(cfg: Config) -> dict[str, str]:
 
 
 def write_record(cfg: Config, *, resumed: bool = False) -> None:
-    """Write down what a training begins with.
+    """Write the record of a training that begins.
 
     Args:
         cfg (Config): Config of the runner, with its ``work_dir``.
-        resumed (bool): Whether the training goes on from a checkpoint of its
-            own, which keeps what is known about its inputs. False by
-            default.
+        resumed (bool): Whether the training resumes from a checkpoint of
+            this work directory; the digests of its inputs then stay.
+            Defaults to False.
     """
     record = read_record(cfg.work_dir) or {}
     inputs = record.get('inputs', {}) if resumed else {}
@@ -119,18 +123,18 @@ def read_record(work_dir: str | Path) -> dict[str, Any] | None:
 
 
 def check_record(work_dir: str | Path, cfg: Config) -> None:
-    """Check that a work directory is of this config and of these inputs.
+    """Check that a work directory belongs to a config and to its inputs.
 
-    A directory without a record, for instance one with a checkpoint from
-    elsewhere, passes.
+    A directory without a record, for instance one with a downloaded
+    checkpoint, passes.
 
     Args:
         work_dir (str | Path): Directory that may hold checkpoints.
-        cfg (Config): Config that a training would have now.
+        cfg (Config): Config of a training that would begin now.
 
     Raises:
-        ValueError: naming the values that differ, or the stage that was
-            trained again since, and what to do.
+        ValueError: if values differ, or an input has been trained again
+            since; the message names them and says what to do.
     """
     record = read_record(work_dir)
     if record is None:
@@ -162,7 +166,7 @@ def check_record(work_dir: str | Path, cfg: Config) -> None:
 
 
 def _digest(place: str) -> str | None:
-    """SHA-256 of the checkpoint of a file or work directory, if it exists."""
+    """Compute the SHA-256 of a file or of a work directory's checkpoint."""
     try:
         return file_digest(find_checkpoint(place))
     except FileNotFoundError:
@@ -173,13 +177,13 @@ def _digest(place: str) -> str | None:
 
 
 def _decisive(cfg: Config) -> dict[str, Any]:
-    """Values of a config that decide about the weights, as JSON has them."""
+    """Return the values of a config that determine the weights, as JSON."""
     values = {key: cfg[key] for key in _DECIDES if key in cfg}
     return json.loads(json.dumps(values, default=str))
 
 
 def _flat(node: Any, key: str = '') -> dict[str, str]:
-    """Values by dotted key, without those that have no effect."""
+    """Flatten values to dotted keys, without the keys without effect."""
     return dict(_leaves(node, key))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows of the tables on Shapes: methods over seeds, and their parts."""
+"""Define the rows of the tables on Shapes."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _BURN_IN = 'default_hooks.mean_teacher.burn_in'
 
 
 def schedule(cfg: Config, iters: int, seed: int) -> dict[str, Any]:
-    """Options of a Shapes config for another length and seed.
+    """Return options of a Shapes config for another length and seed.
 
-    Burn-in is five eighths of the length and a warm-up a tenth, as in the
-    configs of 800 iterations. A stage that starts from another one's weights
-    (SSKD's refinement) has a tenth of the iterations.
+    Burn-in takes five eighths of the iterations and a warm-up a tenth, as in
+    the configs of 800 iterations. A stage that continues from a student's
+    weights (SSKD's refinement) has a tenth of the iterations.
 
     Args:
         cfg (Config): Config of Shapes.
-        iters (int): Iterations.
+        iters (int): Number of iterations.
         seed (int): Seed of the training.
 
     Returns:
@@ -35,7 +35,7 @@ def schedule(cfg: Config, iters: int, seed: int) -> dict[str, Any]:
         iters = max(1, iters // 10)
     options: dict[str, Any] = {
         'train_cfg.max_iters': iters,
-        # tools/test.py evaluates: not twice.
+        # tools/test.py evaluates; a validation would repeat it.
         'train_cfg.val_begin': iters + 1,
         'default_hooks.checkpoint.interval': max(1, iters // 4),
         'randomness.seed': seed,
@@ -54,12 +54,17 @@ def schedule(cfg: Config, iters: int, seed: int) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a table.
+    """A row of a table.
 
     Attributes:
         name (str): Name in the table.
         config (str): Name of the config.
-        weight (float, optional): ``unsup_weight`` instead of the config's.
+        weight (float, optional): ``unsup_weight`` of the run. Defaults to
+            None, the config's value.
+
+    Example:
+        >>> Row('2', 'guided_distillation_shapes_5p', 2).run
+        'guided_distillation_shapes_5p_w2'
     """
 
     name: str
@@ -68,13 +73,13 @@ class Row:
 
     @property
     def run(self) -> str:
-        """Name of the run: the config, and what differs from it."""
+        """Name of the run: the config and, if it is set, the weight."""
         if self.weight is None:
             return self.config
         return f'{self.config}_w{self.weight:g}'
 
     def stages(self, iters: int, seed: int, work_dir: Path) -> list[Stage]:
-        """Stages of this row; what rows share has one work directory."""
+        """Derive the stages of this row; rows share equal stages."""
         *before, last = stages_of(
             self.config,
             root=work_dir / str(iters) / str(seed),

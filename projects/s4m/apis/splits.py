@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One name for the labelled and unlabelled images of all stages."""
+"""Give all stages another split of labelled and unlabelled images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-#: Values of a config that name what another stage leaves in ``work_dirs/``.
+#: Keys of a config that name results of another stage in ``work_dirs/``.
 INPUTS = (
     'model.teacher_checkpoint',
     'pseudo_labels.teacher',
@@ -19,19 +19,19 @@ INPUTS = (
 
 
 def split_options(cfg: Config, split: str) -> dict[str, str]:
-    """Options of a config for another split of the same data set.
+    """Return options of a config for another split of the same data set.
 
-    A split is two files, ``NAME.json`` of the labelled images and
+    A split consists of ``NAME.json`` with the labelled images and
     ``NAME-unlabeled.json``, as tools/dataset_converters/ write them. The
-    second one replaces the unlabelled images of a config only where they go
-    with the labelled ones: ``published@10-unlabeled.json`` is replaced, a
-    file of all images is not.
+    second file replaces the unlabelled images of a config only if both files
+    of the config have one name: ``published@10-unlabeled.json`` is replaced,
+    a file of all images is not.
 
     Args:
         cfg (Config): Config of any stage.
         split (str): NAME, for instance ``seed0@10``, in the folder of the
-            config's own split; or a path without ``.json``, relative to
-            that folder or absolute.
+            config's split; or a path without ``.json``, relative to that
+            folder or absolute.
 
     Returns:
         dict[str, str]: values by dotted key, for ``cfg_options``.
@@ -40,10 +40,10 @@ def split_options(cfg: Config, split: str) -> dict[str, str]:
         ValueError: if the training set does not name one annotation file.
 
     Example:
-        >>> from s4m.apis import get_config
-        >>> cfg = get_config('supervised_cityscapes_10p')
+        >>> dataset = dict(ann_file='semi/published@10.json')
+        >>> cfg = Config(dict(train_dataloader=dict(dataset=dataset)))
         >>> split_options(cfg, 'seed0@10')
-        {'train_dataloader.dataset.ann_file': 'annotations/semi/seed0@10.json'}
+        {'train_dataloader.dataset.ann_file': 'semi/seed0@10.json'}
     """
     if split.endswith('.json'):
         raise ValueError(f'Name the split {split} without .json')
@@ -64,10 +64,11 @@ def split_options(cfg: Config, split: str) -> dict[str, str]:
 
 
 def check_split(cfg: Config) -> None:
-    """Check that the labelled images of a config are there.
+    """Check that the annotation file of the labelled images exists.
 
     Raises:
-        FileNotFoundError: with the command that makes a split.
+        FileNotFoundError: if it does not exist; the message has the command
+            that makes a split.
     """
     _, labeled = _labeled(cfg)
     root = labeled.get('data_root') or ''
@@ -81,15 +82,20 @@ def check_split(cfg: Config) -> None:
 
 
 def work_dir_options(cfg: Config, root: str | Path) -> dict[str, str]:
-    """Options that take what other stages leave from another folder.
+    """Return options that read the results of other stages from a folder.
 
     Args:
         cfg (Config): Config of a stage, which names work directories as
             ``work_dirs/STAGE``.
-        root (str | Path): Folder that takes the place of ``work_dirs``.
+        root (str | Path): Folder that replaces ``work_dirs``.
 
     Returns:
         dict[str, str]: values by dotted key, for ``cfg_options``.
+
+    Example:
+        >>> cfg = Config(dict(load_from='work_dirs/a/iter_9.pth'))
+        >>> work_dir_options(cfg, 'runs')
+        {'load_from': 'runs/a/iter_9.pth'}
     """
     values = {name: value_of(cfg, name) for name in INPUTS}
     return {
@@ -100,7 +106,7 @@ def work_dir_options(cfg: Config, root: str | Path) -> dict[str, str]:
 
 
 def value_of(cfg: Config | ConfigDict, key: str) -> Any:
-    """Value of a dotted key, or None where the config has none."""
+    """Return the value of a dotted key, or None if the config lacks it."""
     node: Any = cfg
     for part in key.split('.'):
         if not isinstance(node, Config | dict) or part not in node:
@@ -110,7 +116,7 @@ def value_of(cfg: Config | ConfigDict, key: str) -> Any:
 
 
 def _labeled(cfg: Config) -> tuple[str, ConfigDict]:
-    """Key and value of the data set of labelled images."""
+    """Return key and config of the data set of labelled images."""
     key = 'train_dataloader.dataset'
     for name in (f'{key}.labeled', key):
         dataset = value_of(cfg, name)

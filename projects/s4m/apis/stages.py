@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stages of a method, derived from the config of the last one."""
+"""Derive the stages of a method from the config of the last one."""
 
 from __future__ import annotations
 
@@ -17,17 +17,22 @@ from .splits import split_options, work_dir_options
 
 @dataclass(frozen=True)
 class Stage:
-    """One training and what it needs.
+    """One training and the stages that it needs.
 
     Attributes:
-        config (Path): File of its config.
-        makes (Path): Work directory, with its checkpoints.
-        needs (dict[str, Stage]): Stages whose results it starts from, by the
-            value of the config that names them: ``model.teacher_checkpoint``
-            (weights of the teacher), ``pseudo_labels.teacher`` (a file of
-            pseudo-labels) or ``load_from`` (weights of the student).
+        config (Path): File of the config.
+        makes (Path): Work directory, which gets the checkpoints.
+        needs (dict[str, Stage]): Stages whose results the training starts
+            from, by the key of the config that names them:
+            ``model.teacher_checkpoint`` (weights of the teacher),
+            ``pseudo_labels.teacher`` (a file of pseudo-labels) or
+            ``load_from`` (weights of the student). Defaults to none.
         options (dict[str, Any]): Values of the config that are replaced, by
-            dotted key.
+            dotted key. Defaults to none.
+
+    Example:
+        >>> Stage(Path('configs/a.py'), Path('work_dirs/a')).name
+        'a'
     """
 
     config: Path
@@ -61,23 +66,25 @@ def stages_of(
 
     Args:
         config (str | Path): Config of the last stage, by path or by name.
-        root (str | Path): Folder of the work directories.
+        root (str | Path): Folder of the work directories. Defaults to
+            ``work_dirs``.
         split (str, optional): Name of another split, for all stages; their
-            work directories are then in ``root/SPLIT``.
+            work directories are then in ``root/SPLIT``. Defaults to None.
         cfg_options (Mapping, optional): Values that are replaced in the
-            configs of all stages, by dotted key.
-        options_of (Callable, optional): Gives further values of a config
-            that are replaced.
+            configs of all stages, by dotted key. Defaults to None.
+        options_of (Callable, optional): Function of a config that returns
+            further values to replace. Defaults to None.
 
     Returns:
-        list[Stage]: in the order in which they train.
+        list[Stage]: stages in the order in which they train.
 
     Raises:
         FileNotFoundError: if a config is missing.
 
-    Example:
-        >>> [stage.name for stage in stages_of('s4m_cityscapes_10p')]
-        ['s4m_teacher_cityscapes_10p', 's4m_cityscapes_10p']
+    Example::
+
+        [stage.name for stage in stages_of('s4m_cityscapes_10p')]
+        # ['s4m_teacher_cityscapes_10p', 's4m_cityscapes_10p']
     """
     if split is not None:
         root = Path(root, Path(split).name)
@@ -97,7 +104,7 @@ def _chain(
     common: dict[str, Any],
     options_of: Callable[[Config], Mapping[str, Any]],
 ) -> list[Stage]:
-    """Stages of a config, which is the last one."""
+    """Return the stages of a config, which belongs to the last one."""
     cfg = get_config(config, common)
     before: list[Stage] = []
     needs = {}

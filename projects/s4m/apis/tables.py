@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables of many runs: what they lack is made, and each result is dated."""
+"""Make tables of many runs: missing runs are trained, results are dated."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ METRICS = {
 
 
 class Results:
-    """Results of all runs in one JSON file, written whole.
+    """Stores the results of all runs in one JSON file.
 
-    Several threads and processes may add to it.
+    Several threads and processes may add to the file.
 
     Args:
-        path (Path): File, which need not exist.
+        path (Path): The file, which may be missing.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -54,11 +54,11 @@ class Results:
         return json.loads(self.path.read_text()) if self.path.is_file() else {}
 
     def get(self, key: str) -> dict[str, Any] | None:
-        """Result of a run (``RUN/ITERATIONS/SEED``), or None."""
+        """Return the result of a run (``RUN/ITERATIONS/SEED``), or None."""
         return self.data.get(key)
 
     def put(self, key: str, value: dict[str, Any]) -> None:
-        """Keep the result of a run."""
+        """Add the result of a run."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         folder = os.open(self.path.parent, os.O_RDONLY)
         try:
@@ -80,25 +80,25 @@ def make_tables(
     write: str | Path | None = None,
     report_only: bool = False,
 ) -> str:
-    """Make what tables on Shapes lack, and give them as markdown.
+    """Train the missing runs of tables on Shapes, and return the tables.
 
     Every run has the same iterations, batch size, learning rate and test
-    path. Called again, the function goes on where it stopped; a run that two
-    tables need is made once.
+    path. A second call resumes where the first one stopped; a run that two
+    tables need is trained once.
 
     Args:
         tables (Sequence[str]): Names in :data:`TABLES`.
-        seeds (Sequence[int]): Seeds, a column each.
-        iters (int): Iterations of each run, 1600 by default.
-        jobs (int): Runs at a time, 1 by default.
+        seeds (Sequence[int]): Seeds; each has a column. Defaults to 0, 1, 2.
+        iters (int): Number of iterations of each run. Defaults to 1600.
+        jobs (int): Number of parallel runs. Defaults to 1.
         work_dir (str | Path): Folder of the runs.
         results (str | Path): JSON file of all results.
         write (str | Path, optional): Markdown file in which each table
-            replaces what stands between its markers.
-        report_only (bool): Whether nothing is trained. False by default.
+            replaces the text between its markers. Defaults to None.
+        report_only (bool): Whether nothing is trained. Defaults to False.
 
     Returns:
-        str: the tables.
+        str: the tables as markdown.
 
     Raises:
         ValueError: if the markdown file has no markers for a table.
@@ -128,7 +128,7 @@ def plan(
     work_dir: Path,
     results: Results,
 ) -> list[Stage]:
-    """Stages that have to be there for what the tables lack, in order."""
+    """List the stages that the missing runs of tables need, in order."""
     stages: dict[Path, Stage] = {}
     for seed in seeds:
         for row in (row for name in tables for row in TABLES[name]):
@@ -141,14 +141,14 @@ def plan(
 def run_all(
     stages: Sequence[Stage], make: Callable[[Stage], Any], jobs: int
 ) -> None:
-    """Call a function for each stage, some at a time.
+    """Call a function for each stage, several in parallel.
 
-    A stage begins as soon as those that it needs are there.
+    A stage begins as soon as the stages that it needs are finished.
 
     Args:
-        stages (Sequence[Stage]): Each after those that it needs.
-        make (Callable): Makes a stage.
-        jobs (int): Stages at a time.
+        stages (Sequence[Stage]): Stages, each after the ones that it needs.
+        make (Callable): Function that trains a stage.
+        jobs (int): Number of parallel stages.
     """
     left = {stage.makes: stage for stage in stages}
     running: dict[Future, Path] = {}
@@ -167,11 +167,11 @@ def run_all(
 
 
 def make_run(stage: Stage, results: Results) -> None:
-    """Train and test a stage, and keep its result and where it is from.
+    """Train and test a stage, and store its result and origin.
 
     Args:
         stage (Stage): Stage in a work directory ``ITERATIONS/SEED/RUN``.
-        results (Results): Known results, which this one is added to.
+        results (Results): Known results; the new result is added to them.
     """
     iters, seed, run = stage.makes.parts[-3:]
     key = f'{run}/{iters}/{seed}'
@@ -193,7 +193,7 @@ def make_run(stage: Stage, results: Results) -> None:
 
 
 def origin() -> dict[str, str]:
-    """Commit, date and machine of a result that is made now."""
+    """Return commit, date and machine of a result that is made now."""
     git = subprocess.run(
         ['git', 'describe', '--always', '--dirty', '--exclude=*'],
         cwd=resource_dir(),
@@ -208,27 +208,26 @@ def origin() -> dict[str, str]:
 
 
 def average_precision(result: Mapping[str, Any], metric: str = 'AP') -> float:
-    """AP x 100 of the evaluated network of a result."""
+    """Return AP x 100 of the evaluated network of a result."""
     return result.get('student', result.get('model'))[metric]
 
 
 def describe_origin(
     rows: Sequence[Row], seeds: Sequence[int], iters: int, results: Results
 ) -> str:
-    """Say of which commit, machine and dates a table is.
+    """Name the commit, machine and dates of the runs of a table.
 
-    Where its runs are of several, the ones that are not of the most frequent
-    are named.
+    Runs that differ from the most frequent commit and machine are listed.
     """
     runs = {
-        f'{row.name}, seed {seed}': results.get(f'{row.run}/{iters}/{seed}')
+        f'{row.name}, seed {seed}': run
         for row in rows
         for seed in seeds
+        if (run := results.get(f'{row.run}/{iters}/{seed}')) is not None
     }
     places = {
         name: (run.get('commit', 'unknown'), run.get('machine', 'unknown'))
         for name, run in runs.items()
-        if run is not None
     }
     if not places:
         return f'{iters} iterations; no run has been made yet.'
@@ -236,7 +235,7 @@ def describe_origin(
     dates = sorted(
         run.get('date', 'unknown')
         for name, run in runs.items()
-        if places.get(name) == common
+        if places[name] == common
     )
     days = ' to '.join(dict.fromkeys((dates[0], dates[-1])))
     text = (
@@ -261,7 +260,7 @@ def format_rows(
     iters: int,
     results: Results,
 ) -> str:
-    """Markdown of one table; runs that have not been made are dashes."""
+    """Format one table as markdown; a missing run is a dash."""
     head = ' | '.join(f'seed {s}' for s in seeds)
     lines = [
         f'| {title} | {head} | mean ± std | AP50 | COCO AP |',
@@ -289,7 +288,7 @@ def format_rows(
 
 
 def write_between(path: Path, marker: str, text: str) -> None:
-    """Replace what stands between two marker comments of a file.
+    """Replace the text between two marker comments of a file.
 
     Raises:
         ValueError: if the markers are missing.

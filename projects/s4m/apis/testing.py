@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Metrics of a checkpoint."""
+"""Test checkpoints."""
 
 from __future__ import annotations
 
@@ -41,22 +41,25 @@ def test(
 
     Args:
         config (str | Path): Config by path or by name.
-        checkpoint (str | Path, optional): Weights; None takes those that the
-            ``init_cfg`` of the config name.
+        checkpoint (str | Path, optional): File of the weights; None takes
+            the weights that the config's ``init_cfg`` entries name.
         model (str, optional): Network of a semi-supervised model:
             ``teacher``, ``student`` or ``both``. Defaults to the
             ``semi_test_cfg.predict_on`` of the config, the student.
-        work_dir (str | Path, optional): Folder of the log, by default as in
-            :func:`s4m.apis.config.load_config`.
-        split (str, optional): Name of the split that was trained on, which
-            changes the default of ``work_dir`` only.
+        work_dir (str | Path, optional): Folder of the log. Defaults to the
+            folder of :func:`s4m.apis.config.load_config`.
+        split (str, optional): Name of the split of the training, which only
+            changes the default of ``work_dir``. Defaults to None.
         out (str | Path, optional): File ``.pkl`` that gets the predictions.
+            Defaults to None.
         show_dir (str | Path, optional): Folder that gets painted images.
-        json (str | Path, optional): File that gets the metrics.
+            Defaults to None.
+        json (str | Path, optional): File that gets the metrics. Defaults to
+            None.
         cfg_options (Mapping, optional): Values of the config that are
-            replaced, by dotted key.
-        launcher (str): What started the processes of a distributed run:
-            ``pytorch``, ``slurm``, ``mpi``, or ``none``, the default.
+            replaced, by dotted key. Defaults to None.
+        launcher (str): Launcher of a distributed run: ``pytorch``, ``slurm``,
+            ``mpi`` or ``none``. Defaults to ``none``.
 
     Returns:
         dict[str, dict[str, float]]: metrics (fractions) of each network that
@@ -64,7 +67,7 @@ def test(
         only one.
 
     Raises:
-        FileNotFoundError: if the config or the checkpoint is missing.
+        FileNotFoundError: if the config or the checkpoint does not exist.
         ValueError: if ``model`` is given and there is only one network.
     """
     setup_cache_size_limit_of_dynamo()
@@ -78,7 +81,7 @@ def test(
         cfg_options=cfg_options,
     )
     cfg.load_from = None if checkpoint is None else str(checkpoint)
-    # Evaluation needs the weights of the checkpoint, no others.
+    # Only the weights of the checkpoint are needed, not its training state.
     cfg.resume = False
     if show_dir is not None:
         cfg.default_hooks.visualization.update(
@@ -100,8 +103,8 @@ def evaluate(runner: Runner, model: str | None = None) -> dict[str, Metrics]:
 
     Args:
         runner (Runner): Runner whose test loads the checkpoint.
-        model (str, optional): ``teacher``, ``student``, ``both`` or None for
-            the choice of the config.
+        model (str, optional): ``teacher``, ``student`` or ``both``. Defaults
+            to None, the config's ``semi_test_cfg.predict_on``.
 
     Returns:
         dict[str, dict[str, float]]: metrics (fractions) of each network. An
@@ -134,7 +137,7 @@ def evaluate(runner: Runner, model: str | None = None) -> dict[str, Metrics]:
 
 
 def with_all_metrics(results: dict[str, Metrics]) -> dict[str, Metrics]:
-    """Give each network all metrics that one of them has; missing ones are 0.
+    """Give each network the metrics of all; a missing metric becomes 0.
 
     Example:
         >>> with_all_metrics({'teacher': {'AP': 0.5}, 'student': {}})
@@ -148,7 +151,7 @@ def with_all_metrics(results: dict[str, Metrics]) -> dict[str, Metrics]:
 
 
 def format_metrics(results: dict[str, Metrics]) -> str:
-    """Table of metrics x 100 with a column for each network."""
+    """Format metrics x 100 with a column for each network."""
     results = with_all_metrics(results)
     lines = [f'{"x 100":28}' + ''.join(f'{n:>10}' for n in results)]
     for key in next(iter(results.values())):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training of one config."""
+"""Train one config."""
 
 from __future__ import annotations
 
@@ -39,28 +39,30 @@ def train(
 
     Args:
         config (str | Path): Config by path or by name.
-        work_dir (str | Path, optional): Folder of logs and checkpoints, by
-            default as in :func:`s4m.apis.config.load_config`.
+        work_dir (str | Path, optional): Folder of logs and checkpoints.
+            Defaults to the folder of :func:`s4m.apis.config.load_config`.
         split (str, optional): Name of another split of labelled and
-            unlabelled images, for instance ``seed0@10``. Stages before are
-            then looked for in ``work_dirs/SPLIT``.
-        amp (str, optional): Mixed precision, ``bf16`` or ``fp16``.
+            unlabelled images, for instance ``seed0@10``. Results of previous
+            stages are then read from ``work_dirs/SPLIT``. Defaults to None.
+        amp (str, optional): Mixed precision, ``bf16`` or ``fp16``. Defaults
+            to None, which means fp32.
         auto_scale_lr (bool): Whether the learning rate is scaled with the
-            total batch size. False by default.
-        resume (str, optional): Checkpoint to go on from; ``auto`` takes the
-            latest of the work directory, and begins where there is none.
+            total batch size. Defaults to False.
+        resume (str, optional): Checkpoint to resume from. ``auto`` takes the
+            latest one of the work directory, or begins if there is none.
+            Defaults to None, which begins.
         cfg_options (Mapping, optional): Values of the config that are
-            replaced, by dotted key.
-        launcher (str): What started the processes of a distributed run:
-            ``pytorch``, ``slurm``, ``mpi``, or ``none``, the default.
+            replaced, by dotted key. Defaults to None.
+        launcher (str): Launcher of a distributed run: ``pytorch``, ``slurm``,
+            ``mpi`` or ``none``. Defaults to ``none``.
 
     Returns:
-        Runner: after the training.
+        Runner: the runner after the training.
 
     Raises:
         FileNotFoundError: if the config, its split or a checkpoint that it
             starts from is missing.
-        ValueError: if an option does not go with the config or the machine.
+        ValueError: if an option does not fit the config or the machine.
 
     Example::
 
@@ -90,10 +92,10 @@ def train(
 def build_runner(cfg: Config) -> Runner:
     """Build the runner of a config.
 
-    Without a GPU, synchronised batch normalisation becomes an ordinary one,
-    which is what it is on one device; PyTorch's does not run on a CPU. In a
-    distributed run :class:`CPUDistributedDataParallel` does the same before
-    it wraps the model.
+    Without a GPU, synchronised batch normalisation becomes an ordinary one:
+    PyTorch's does not run on a CPU, and on one device both compute the same.
+    In a distributed run :class:`CPUDistributedDataParallel` replaces it
+    before it wraps the model.
     """
     runner_type = RUNNERS.get(cfg.get('runner_type', 'Runner')) or Runner
     runner = runner_type.from_cfg(cfg)
@@ -109,17 +111,19 @@ def set_precision_and_rate(
 
     Args:
         cfg (Config): Config, changed in place.
-        amp (str, optional): ``bf16``, ``fp16``, or None for fp32.
-        auto_scale_lr (bool): Whether the rate follows the batch size.
+        amp (str, optional): ``bf16`` or ``fp16``. Defaults to None, which
+            means fp32.
+        auto_scale_lr (bool): Whether the rate is scaled with the batch size.
+            Defaults to False.
 
     Raises:
-        ValueError: if there is no GPU for mixed precision, or the config
-            does not say for which batch size its rate is.
+        ValueError: if mixed precision lacks a GPU, or the config does not
+            name the batch size of its learning rate.
     """
     if amp is not None and not torch.cuda.is_available():
         raise ValueError('--amp needs a GPU')
     if amp == 'bf16':
-        # It has the exponent of fp32: no gradient needs scaling.
+        # bf16 has the exponent range of fp32, so gradients need no scaling.
         cfg.optim_wrapper.update(
             type='AmpOptimWrapper', dtype='bfloat16', loss_scale=1.0
         )
@@ -138,10 +142,10 @@ def set_precision_and_rate(
 
 
 def set_resume(cfg: Config, checkpoint: str) -> None:
-    """Go on from a checkpoint, or from the latest one (``auto``).
+    """Resume from a checkpoint, or from the latest one (``auto``).
 
-    Where ``auto`` finds none the run begins: with the weights that the
-    ``load_from`` of the config names.
+    Without a checkpoint, ``auto`` begins with the weights of the config's
+    ``load_from``.
     """
     if checkpoint != 'auto':
         cfg.resume, cfg.load_from = True, checkpoint
@@ -150,10 +154,10 @@ def set_resume(cfg: Config, checkpoint: str) -> None:
 
 
 def warn_of_batch_size(runner: Runner) -> None:
-    """Warn where the images of an iteration are not those of the row.
+    """Warn if an iteration has another number of images than the config's.
 
-    A config says for how many GPUs it is (``expected_gpus``) and for which
-    total batch size its learning rate is (``auto_scale_lr``).
+    A config names the number of GPUs that it is made for (``expected_gpus``)
+    and the total batch size of its learning rate (``auto_scale_lr``).
     """
     cfg = runner.cfg
     expected, scaling = cfg.get('expected_gpus'), cfg.get('auto_scale_lr', {})
@@ -171,11 +175,11 @@ def warn_of_batch_size(runner: Runner) -> None:
 
 
 def run_training(runner: Runner) -> None:
-    """Train, and write down whether early stopping has ended it.
+    """Train, and record whether early stopping ended the training.
 
-    MMEngine records it nowhere, and a run that ended early has no checkpoint
+    MMEngine does not record it, and a run that ended early has no checkpoint
     of the last iteration: :func:`s4m.apis.pipeline.run_stages` would resume
-    it.
+    the run.
     """
     note = Path(runner.work_dir) / STOPPED_EARLY
     if runner.rank == 0:

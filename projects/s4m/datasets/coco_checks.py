@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of annotation files, with errors that name the file."""
+"""Check annotation files, with errors that name the file."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from .coco_io import read_coco
 
 @contextmanager
 def empty_sets_named(name: str = 'data') -> Iterator[None]:
-    """Name the data set that MMEngine finds to be empty in this block.
+    """Name the data set that turns out to be empty in this block.
 
     A data set whose file has no image, or whose images were all filtered
     because they have no instance, ends in numpy's "need at least one array to
-    concatenate" while a runner builds its loaders; a hook would come too
-    late. This serves data sets of every type, also in wrappers.
+    concatenate" while a runner builds its loaders, before any hook runs. The
+    block may build data sets of every type, also in wrappers.
 
     Args:
-        name (str): What the message calls the set. Defaults to ``data``.
+        name (str): Name of the set in the message. Defaults to ``data``.
 
     Raises:
-        ValueError: that names the annotation file.
+        ValueError: if a data set is empty; the message names its file.
 
     Example::
 
@@ -50,7 +50,7 @@ def empty_sets_named(name: str = 'data') -> Iterator[None]:
 
 
 def _dataset_of(error: Exception) -> BaseDataset | None:
-    """Give the data set in whose method an error was raised."""
+    """Return the data set in whose method an error was raised."""
     dataset, traceback = None, error.__traceback__
     while traceback is not None:
         owner = traceback.tb_frame.f_locals.get('self')
@@ -65,18 +65,20 @@ def check_annotations(
 ) -> None:
     """Refuse an annotation file that MMDet would misread silently.
 
-    MMDet counts labels in the order of the file, not of the config's classes;
-    of two images with one id pycocotools keeps the last; and an instance
-    without a mask fails in a worker, hours later.
+    MMDet numbers labels in the order of the file, not of the config's
+    classes; pycocotools ignores the first of two images with one id; and an
+    instance without a mask fails in a worker, hours later.
 
     Args:
-        dataset (BaseDataset): One that is not a ``CocoDataset`` passes.
-        with_masks (bool): Whether its instances need masks.
+        dataset (BaseDataset): Data set to check. Other types than
+            ``CocoDataset`` are not checked.
+        with_masks (bool): Whether the instances need masks.
         needs_instance (bool): Whether a file without any instance of the
             configured classes is refused. Defaults to False.
 
     Raises:
-        ValueError: that names the file and what is wrong with it.
+        ValueError: if the file would be misread; the message names the file
+            and the problem.
     """
     wanted = dataset.metainfo.get('classes')
     if not hasattr(dataset, 'cat_ids') or wanted is None:
@@ -128,9 +130,14 @@ def check_coco(data: dict, file: str) -> None:
         file (str): Name of the file, for messages.
 
     Raises:
-        ValueError: if image ids come twice, an annotation names an image or
-            a category that is not there, or its RLE mask has another size
-            than its image.
+        ValueError: if two images have one id, an annotation names an unknown
+            image or category, or an RLE mask has another size than its image.
+
+    Example:
+        >>> images = [dict(id=1), dict(id=1)]
+        >>> check_coco(dict(images=images, categories=[]), 'a.json')
+        Traceback (most recent call last):
+        ValueError: a.json has 1 image ids more than once, such as 1.
     """
     sizes = {
         i['id']: (i.get('height'), i.get('width')) for i in data['images']
@@ -171,7 +178,7 @@ def check_same_classes(**datasets: BaseDataset) -> None:
         **datasets: Two data sets by their names in the message.
 
     Raises:
-        ValueError: that names both lists of classes.
+        ValueError: if their classes differ; the message has both lists.
     """
     (a, first), (b, second) = (
         (name, d.metainfo.get('classes')) for name, d in datasets.items()

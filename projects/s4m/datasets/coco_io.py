@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files in COCO's format, and masks as their annotations."""
+"""Read and write files in COCO's format, and encode masks for them."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def read_coco(
             ``images`` and ``categories``.
 
     Returns:
-        dict: These lists, and what else the file holds.
+        dict: The content of the file.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is not JSON, or lacks one of the lists; the message
-            names the file.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if the file is not JSON or lacks one of the lists; the
+            message names the file.
     """
     path = str(path)
     if not exists(path):
@@ -65,17 +65,17 @@ def write_coco(
 ) -> None:
     """Write a file in COCO's format, whole or not at all.
 
-    Annotations keep their ids, unless one of them has none or the id 0: then
-    all are numbered from 1, since pycocotools counts a match with the id 0 as
-    a miss.
+    The ids of annotations stay, unless one annotation has the id 0 or no id:
+    then all are numbered from 1, since pycocotools counts a match with the
+    id 0 as a miss.
 
     Args:
         path: The file; its folder is made.
         images (list[dict]): Entries with ids.
         annotations (list[dict]): Entries with the ids of their images.
         categories (list[dict]): Entries with ids and names.
-        **others: Further entries of the file, for instance ``info``; they
-            stand first in it.
+        **others: Further entries, for instance ``info``, which precede the
+            others in the file.
     """
     if not all(a.get('id') for a in annotations):
         annotations = [
@@ -97,6 +97,10 @@ def collect(
     Returns:
         tuple: images with ids from 0, and annotations with ids from 1 and
         the ids of their images.
+
+    Example:
+        >>> collect([(dict(file_name='a.png'), [dict(area=4)])])[1]
+        [{'area': 4, 'id': 1, 'image_id': 0}]
     """
     images: list[dict] = []
     annotations: list[dict] = []
@@ -111,7 +115,18 @@ def collect(
 
 # --------------------------------------------------------------------- masks
 def encode_masks(masks: np.ndarray) -> list[dict]:
-    """Encode (n, H, W) masks as run lengths, as JSON stores them."""
+    """Encode masks as RLE that JSON can store.
+
+    Args:
+        masks (ndarray): (n, H, W) bool or uint8.
+
+    Returns:
+        list[dict]: ``size`` (H, W) and ``counts`` of each mask.
+
+    Example:
+        >>> encode_masks(np.ones((1, 2, 3), bool))
+        [{'size': [2, 3], 'counts': '06'}]
+    """
     stacked = np.asarray(masks, np.uint8).transpose(1, 2, 0)
     rles = mask_utils.encode(np.asfortranarray(stacked))
     return [dict(r, counts=r['counts'].decode()) for r in rles]
@@ -129,8 +144,8 @@ def annotation(
         **fields: Entries that are added or replaced.
 
     Returns:
-        dict: The annotation with the mask's box (x, y, width, height) and
-        area in pixels.
+        dict: The annotation with the box (x, y, width, height) and the area
+        of the mask in pixels.
     """
     entry = dict(
         image_id=image_id,

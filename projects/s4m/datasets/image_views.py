@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images of a COCO file at several sizes and mirrored, for test time."""
+"""Load images at several sizes and mirrored, for test-time augmentation."""
 
 from __future__ import annotations
 
@@ -13,23 +13,29 @@ from torch.utils.data import Dataset
 
 
 class ImageViews(Dataset):
-    """Each image through a test pipeline, at several sizes and mirrored.
+    """Loads each image of a COCO file at several sizes and mirrored.
 
     Args:
-        images (Sequence[dict]): Images of a COCO file.
-        root (str | Path): Folder that their ``file_name`` is relative to.
+        images (Sequence[dict]): Entries ``images`` of a COCO file.
+        root (str | Path): Folder that ``file_name`` is relative to.
         pipeline (Sequence[dict]): Test pipeline of a config. Steps that load
             annotations are left out.
-        scales (Sequence[float]): Sizes relative to the pipeline's, one view
-            each; the pipeline's own size by default.
-        flip (bool): Whether each size is also seen mirrored, False by
-            default.
+        scales (Sequence[float]): Sizes relative to the pipeline's size; each
+            gives one view. Defaults to 1.
+        flip (bool): Whether each size has a mirrored view, too. Defaults to
+            False.
 
     Attributes:
         mirrored (list[bool]): Whether each view is mirrored.
 
     Raises:
         ValueError: if views differ and no step of the pipeline resizes.
+
+    Example:
+        >>> images = [dict(id=1, file_name='a.png')]
+        >>> steps = [dict(type='mmdet.Resize', scale=(64, 32))]
+        >>> ImageViews(images, '.', steps, (1.0, 0.5), flip=True).mirrored
+        [False, True, False, True]
     """
 
     def __init__(
@@ -54,7 +60,7 @@ class ImageViews(Dataset):
         return len(self.images)
 
     def __getitem__(self, index: int) -> list[dict[str, Any]]:
-        """Packed inputs of each view of one image."""
+        """Load the packed inputs of each view of one image."""
         image = self.images[index]
         return [
             pipeline(
@@ -72,16 +78,21 @@ class ImageViews(Dataset):
 def view_pipeline(
     steps: Sequence[dict[str, Any]], scale: float, mirrored: bool
 ) -> list[dict[str, Any]]:
-    """Steps of a test pipeline for another size, or mirrored.
+    """Change a test pipeline to another size or to mirrored images.
 
     Args:
-        steps (Sequence[dict]): Test pipeline; it is not changed. A file that
-            cannot be read as an image is reported with its name.
-        scale (float): Size relative to the pipeline's.
+        steps (Sequence[dict]): Test pipeline, which is copied. The result
+            compares each image with its annotated size
+            (``LoadCheckedImage``).
+        scale (float): Size relative to the pipeline's size.
         mirrored (bool): Whether images are mirrored left to right.
 
     Raises:
         ValueError: if the view differs and no step resizes.
+
+    Example:
+        >>> view_pipeline([dict(type='Resize', scale=(64, 32))], 0.5, False)
+        [{'type': 'Resize', 'scale': (32, 16)}]
     """
     view = copy.deepcopy(list(steps))
     for step in view:

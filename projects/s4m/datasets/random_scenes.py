@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Endless class-agnostic random scenes, with prompts for a segmenter.
+"""Draw endless class-agnostic scenes with prompts for a segmenter.
 
-The scenes have nothing of Shapes' classes: outlines are random (Fourier
-blobs, star polygons, ellipses, strokes) and so are textures (smooth noise,
-blotches, cells, gradients).
+The scenes do not contain Shapes' classes: outlines are random (Fourier blobs,
+star polygons, ellipses, strokes) and so are textures (smooth noise, blotches,
+cells, gradients).
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ import cv2
 import numpy as np
 import torch
 
+from .shapes_drawing import shrink
+
 #: Side of a scene in pixels.
 SIDE = 256
-#: Number of visible pixels of the smallest object that is asked for.
+#: Number of visible pixels of the smallest object that gets a prompt.
 MIN_PIXELS = 200
 Batch = dict[str, torch.Tensor]
 
@@ -92,7 +94,7 @@ def render_scene(
     """Draw one scene.
 
     Args:
-        rng (np.random.Generator): Everything in the scene is drawn from it.
+        rng (np.random.Generator): Source of all random numbers.
 
     Returns:
         tuple: (256, 256, 3) uint8 RGB and (256, 256) uint8 instance map, 0
@@ -122,10 +124,10 @@ def render_scene(
         + rng.normal(0, 0.3) * ramp[:, None]
     )
     image *= light[..., None]
-    # Low resolution in one or both axes, as when a small or wide picture is
-    # stretched to the model's square input.
+    # Small or wide pictures that are stretched to the model's square input
+    # have a low resolution in one or both axes.
     size = [int(SIDE / s) for s in rng.choice([1, 1, 1.5, 2], 2)]
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    small = shrink(image, (size[0], size[1]))
     small += rng.normal(0, rng.uniform(0.0, 0.06), small.shape)
     image = cv2.resize(small, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
     return (image.clip(0, 1) * 255).astype(np.uint8), ids
@@ -137,16 +139,15 @@ def make_batch(
     """Draw scenes with prompts.
 
     Args:
-        rng (np.random.Generator): Everything is drawn from it.
+        rng (np.random.Generator): Source of all random numbers.
         num_images (int): Number B of scenes.
-        num_masks (int): Largest number of objects of a scene that are asked
-            for.
+        num_masks (int): Maximum number of objects with prompts in a scene.
         num_points (int): Number P of points on an object.
 
     Returns:
         dict: ``rgb`` (B, 3, S, S) uint8, ``masks`` (N, S, S) bool, ``points``
         (N, P, 2) and ``boxes`` (N, 4) in pixels, ``image_ids`` (N, ).
-        Objects with fewer than 200 visible pixels are not asked for.
+        Objects with fewer than 200 visible pixels get no prompt.
     """
     rgb, masks, points, boxes, image_ids = [], [], [], [], []
     for i in range(num_images):
@@ -182,21 +183,30 @@ def held_out_batches(num: int = 24) -> Iterator[Batch]:
         yield make_batch(np.random.default_rng([2, i]), 4, 16, 3)
 
 
+def _read(file: str, flags: int) -> np.ndarray:
+    """Read an image, or raise a ValueError with its name."""
+    image = cv2.imread(file, flags)
+    if image is None:
+        raise ValueError(f'{file} cannot be read as an image')
+    return image
+
+
 def shapes_batches(
     root: str | os.PathLike, min_pixels: int = MIN_PIXELS
 ) -> Iterator[Batch]:
     """Prompt the objects of Shapes' validation images.
 
     Args:
-        root: A Shapes data set.
-        min_pixels (int): Size of the smallest object, counted at the
-            segmenter's 256 x 256 pixels. Defaults to 200.
+        root: Folder of a Shapes data set.
+        min_pixels (int): Pixels of the smallest object, at the segmenter's
+            input size of 256 x 256. Defaults to 200.
 
     Yields:
-        dict: See :func:`make_batch`; one image.
+        dict: A batch of one image, see :func:`make_batch`.
 
     Raises:
-        FileNotFoundError: if there are no validation images.
+        FileNotFoundError: if the validation images do not exist.
+        ValueError: if a file is missing or cannot be read as an image.
     """
     root = Path(root)
     files = sorted((root / 'gtFine' / 'val').glob('*/*_instanceIds.png'))
@@ -207,9 +217,10 @@ def shapes_batches(
         )
     for n, file in enumerate(files):
         rng = np.random.default_rng([3, n])
-        ids = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+        ids = _read(str(file), cv2.IMREAD_UNCHANGED)
         picture = str(file).replace('gtFine_instanceIds', 'leftImg8bit')
-        image = cv2.imread(picture.replace('gtFine', 'leftImg8bit'))[..., ::-1]
+        picture = picture.replace('gtFine', 'leftImg8bit')
+        image = _read(picture, cv2.IMREAD_COLOR)[..., ::-1]
         scale = SIDE * SIDE / ids.size
         masks, points, boxes = [], [], []
         for k in np.unique(ids[ids >= 1000]):

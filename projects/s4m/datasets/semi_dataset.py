@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Labelled and unlabelled images as one data set."""
+"""Combine labelled and unlabelled images in one data set."""
 
 from __future__ import annotations
 
@@ -20,10 +20,15 @@ from .coco_checks import (
 class DrawIndex(int):
     """Dataset index that carries the seed of its draw.
 
-    Any worker process augments the sample in the same way.
+    The seed makes every worker process augment the sample in the same way.
 
     Attributes:
         seed (tuple[int, int, int]): (seed, rank, draw number).
+
+    Example:
+        >>> index = DrawIndex(7, (0, 1, 2))
+        >>> int(index), index.seed
+        (7, (0, 1, 2))
     """
 
     seed: tuple[int, int, int]
@@ -35,25 +40,29 @@ class DrawIndex(int):
         return self
 
     def __reduce__(self):
-        """Worker processes get the seed too."""
+        """Pickle the seed, which worker processes need."""
         return DrawIndex, (int(self), self.seed)
 
 
 @DATASETS.register_module()
 class SemiDataset(ConcatDataset):
-    """The labelled images, then the unlabelled ones.
+    """Concatenates the labelled and the unlabelled images.
 
     An index from ``SemiSampler`` seeds the augmentation of its image by
-    (seed, rank, draw number), whatever process loads it.
+    (seed, rank, draw number), whichever process loads it.
 
     Args:
         labeled (dict): Config of the labelled data set.
-        unlabeled (dict): Config of the unlabelled one.
+        unlabeled (dict): Config of the unlabelled data set.
         **kwargs: Arguments of ``ConcatDataset``.
 
     Raises:
-        ValueError: if one of them has no image, their classes differ, or an
-            annotation file is one of :func:`check_annotations`.
+        ValueError: if a data set has no image, their classes differ, or
+            :func:`check_annotations` refuses an annotation file.
+
+    Example:
+        >>> images = dict(type='CocoDataset', ann_file='a.json', pipeline=[])
+        >>> both = dict(type='SemiDataset', labeled=images, unlabeled=images)
     """
 
     def __init__(self, labeled: dict, unlabeled: dict, **kwargs) -> None:
@@ -66,7 +75,7 @@ class SemiDataset(ConcatDataset):
         _log_overlap(*datasets)
 
     def __getitem__(self, idx: int):
-        """The sample of one draw."""
+        """Load the sample of one draw."""
         if isinstance(idx, DrawIndex):
             with seeded(idx.seed):
                 return super().__getitem__(int(idx))
@@ -76,7 +85,7 @@ class SemiDataset(ConcatDataset):
 def _build(cfg: dict, name: str):
     with empty_sets_named(name):
         dataset = DATASETS.build(cfg)
-    # Pseudo-labels from a file are read as labels are.
+    # Pseudo-labels from a file are read in the same way as labels.
     steps = {step['type'] for step in cfg['pipeline']}
     with_masks = bool(steps & {'LoadAnnotations', 'LoadLazyAnnotations'})
     check_annotations(
@@ -85,9 +94,9 @@ def _build(cfg: dict, name: str):
     return dataset
 
 
-@master_only  # the one process that logs
+@master_only  # only this process logs
 def _log_overlap(labeled, unlabeled) -> None:
-    """Say how many labelled images are among the unlabelled ones."""
+    """Log how many images are both labelled and unlabelled."""
     paths = [
         {d.get_data_info(i)['img_path'] for i in range(len(d))}
         for d in (labeled, unlabeled)

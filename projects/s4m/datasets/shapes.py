@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shapes, an instance segmentation data set in Cityscapes' layout.
+"""Generate Shapes, an instance segmentation data set in Cityscapes' layout.
 
 Each of Cityscapes' eight instance classes is one family of outlines, drawn
 with occlusion, texture, lighting and noise on a textured ground under a sky.
-The class shows in the outline and, less surely, in the hue.
+The outline determines the class; the hue is correlated with it.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ import shutil
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import TypedDict
 
 import cv2
 import numpy as np
 from rich.progress import track
 
-from .shapes_drawing import background, outline, paint
+from .shapes_drawing import background, outline, paint, shrink
 
 #: Name, Cityscapes label id and preferred hue (degrees) of each class.
-CLASSES = (
+CLASSES: tuple[tuple[str, int, float], ...] = (
     ('person', 24, 0),
     ('rider', 25, 45),
     ('car', 26, 90),
@@ -33,19 +34,19 @@ CLASSES = (
     ('bicycle', 33, 315),
 )
 SKY, ROAD = 23, 7
-#: One city name per 100 images, as Cityscapes groups its images.
+#: Name of the city of each split, since Cityscapes groups images by cities.
 CITIES = {'train': 'shapeville', 'val': 'polygonstadt'}
 
 # Objects are drawn at this multiple of the output size and averaged down.
 OVERSAMPLING = 2
-#: Visible pixels below which an object is hardly ever left, at 128 x 256.
+#: Minimum number of visible pixels of an object, at 128 x 256.
 MIN_VISIBLE = 150
 
 
 def _place(
     name: str, scale: float, rng: np.random.Generator, height: int, width: int
 ) -> np.ndarray:
-    """Draw the polygon of an object of half-size ``scale`` somewhere."""
+    """Draw the polygon of an object of half-size ``scale`` at random."""
     points = outline(name, rng) * np.exp(rng.normal(0, 0.12, 2))
     if rng.random() < 0.5:
         points[:, 0] *= -1
@@ -58,7 +59,7 @@ def _place(
 
 
 def _raster(polygon: np.ndarray, height: int, width: int):
-    """Give box and mask of a polygon's part in the image, None if tiny."""
+    """Return box and mask of a polygon's visible part, None if it is tiny."""
     low = np.floor(polygon.min(0)).astype(int).clip(0)
     high = (np.ceil(polygon.max(0)).astype(int) + 1).clip(
         None, [width, height]
@@ -72,31 +73,38 @@ def _raster(polygon: np.ndarray, height: int, width: int):
     return (*low, *high), mask.astype(bool)
 
 
-def make_scene(
-    rng: np.random.Generator, height: int, width: int
-) -> dict[str, np.ndarray | list]:
+class Scene(TypedDict):
+    """One image of Shapes with its annotations, see :func:`make_scene`."""
+
+    image: np.ndarray
+    instance_ids: np.ndarray
+    label_ids: np.ndarray
+    objects: list[dict]
+
+
+def make_scene(rng: np.random.Generator, height: int, width: int) -> Scene:
     """Draw one image with its annotations.
 
     Args:
-        rng (np.random.Generator): Everything in the scene is drawn from it.
+        rng (np.random.Generator): Source of all random numbers.
         height (int): Height in pixels.
         width (int): Width in pixels.
 
     Returns:
-        dict: ``image`` (H, W, 3) uint8 RGB, ``instance_ids`` (H, W) uint16
-        (Cityscapes: label id * 1000 + n, label id alone for stuff and
-        groups), ``label_ids`` (H, W) uint8, ``objects`` (list of label and
-        polygon, back to front).
+        Scene: ``image`` (H, W, 3) uint8 RGB, ``instance_ids`` (H, W) uint16
+        (label id * 1000 + n as in Cityscapes, only the label id for stuff
+        and groups), ``label_ids`` (H, W) uint8, and ``objects`` with label
+        and polygon, from back to front.
     """
     s = OVERSAMPLING
     big_h, big_w = height * s, width * s
     horizon = int(big_h * rng.uniform(0.25, 0.5))
     image = background(rng, big_h, big_w, horizon)
-    # Larger than any Cityscapes id; -1 and -2 are sky and road.
+    # The index of the object at each pixel; -1 and -2 are sky and road.
     owner = np.full((big_h, big_w), -2, np.int32)
     owner[:horizon] = -1
 
-    plan = []  # class index, group number or -1
+    plan = []  # pairs of class index, and 1 for a group or -1
     if rng.random() > 0.05:
         for _ in range(rng.integers(3, 9)):
             plan.append((int(rng.integers(len(CLASSES))), -1))
@@ -116,7 +124,7 @@ def make_scene(
                 scale *= 0.6
             polygon = _place(name, scale, rng, big_h, big_w)
             polygons = [polygon]
-            if group >= 0:  # a heap of small ones that nobody told apart
+            if group >= 0:  # a heap of small objects with one annotation
                 for _ in range(int(rng.integers(2, 5))):
                     more = _place(name, scale, rng, big_h, big_w)
                     shift = rng.normal(0, 0.8, 2) * scale
@@ -129,7 +137,7 @@ def make_scene(
             for (x0, y0, x1, y1), mask in parts:
                 trial[y0:y1, x0:x1][mask] = len(drawn)
             new = trial == len(drawn)
-            # Reject what hardly shows, or would hide another too much.
+            # Reject an object that hardly shows or hides another too much.
             if new.sum() < least:
                 continue
             if any(
@@ -157,11 +165,11 @@ def make_scene(
     light = 1 + rng.normal(0, 0.35) * ramp_x[None]
     light = light + rng.normal(0, 0.25) * ramp_y[:, None]
     image *= light[..., None]
-    image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    image = shrink(image, (width, height))
     image += rng.normal(0, rng.uniform(0.01, 0.05), image.shape)
     image = (image.clip(0, 1) * 255).round().astype(np.uint8)
 
-    # A pixel belongs to what covers its centre.
+    # A pixel belongs to the object that covers its centre.
     owner = owner[s // 2 :: s, s // 2 :: s]
     ids = np.empty((height, width), np.uint16)
     ids[owner == -1] = SKY
@@ -230,19 +238,19 @@ def make_shapes(
 ) -> None:
     """Write the data set; ``out`` appears only when it is complete.
 
-    Written are ``leftImg8bit/{train,val}/<city>/*_leftImg8bit.png`` and
+    The files are ``leftImg8bit/{train,val}/<city>/*_leftImg8bit.png`` and
     ``gtFine/{train,val}/<city>/*_gtFine_{instanceIds,labelIds}.png`` and
     ``*_polygons.json``, with Cityscapes' label ids.
 
     Args:
-        out: Folder to make.
+        out: Folder to make, which must not exist.
         train (int): Number of training images. Defaults to 400.
         val (int): Number of validation images. Defaults to 200.
         size (tuple[int, int]): (height, width) in pixels. Defaults to
             128 x 256.
         seed (int): The same seed gives the same bytes. Defaults to 0.
-        workers (int, optional): Number of processes; the number of cores by
-            default. The result does not depend on it.
+        workers (int, optional): Number of processes, on which the result does
+            not depend. Defaults to None, the number of cores.
 
     Raises:
         FileExistsError: if ``out`` exists.
@@ -278,9 +286,10 @@ def parse_size(text: str) -> tuple[int, int]:
         text (str): Two numbers of pixels, for instance ``128x256``.
 
     Raises:
-        ValueError: if it is anything else, or a side is below 32 pixels.
+        ValueError: if the text has another form, or a side is below 32
+            pixels.
 
-    Examples:
+    Example:
         >>> parse_size('128x256')
         (128, 256)
     """

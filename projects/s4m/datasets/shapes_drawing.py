@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Outlines and surfaces of Shapes' objects."""
+"""Draw outlines and surfaces of Shapes' objects."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _arc(
     stop: float,
     num: int = 24,
 ) -> np.ndarray:
-    """Give points on an ellipse; angles in degrees, y pointing down."""
+    """Return points on an ellipse; angles are in degrees, y points down."""
     t = np.radians(np.linspace(start, stop, num))
     return np.stack(
         [
@@ -31,7 +31,7 @@ def outline(name: str, rng: np.random.Generator) -> np.ndarray:
 
     Args:
         name (str): Class name.
-        rng (np.random.Generator): Draws the proportions.
+        rng (np.random.Generator): Source of the proportions.
 
     Returns:
         np.ndarray: (N, 2) polygon within about [-1, 1] squared.
@@ -113,11 +113,16 @@ def outline(name: str, rng: np.random.Generator) -> np.ndarray:
 def _noise(
     rng: np.random.Generator, height: int, width: int, cell: float
 ) -> np.ndarray:
-    """Draw (height, width) smooth noise in 0..1, ``cell`` pixels fine."""
+    """Draw smooth (height, width) noise in 0..1 with cells of some pixels."""
     shape = max(2, int(height / cell) + 1), max(2, int(width / cell) + 1)
     coarse = rng.random(shape, dtype=np.float32)
     fine = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
     return fine.clip(0, 1)
+
+
+def shrink(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Average an image down to a (width, height) in pixels."""
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
 def _rgb(hue: float, saturation: float, value: float) -> np.ndarray:
@@ -153,12 +158,12 @@ def paint(
     """Fill a mask with a textured surface, in place.
 
     Args:
-        image (np.ndarray): (H, W, 3) float32 RGB in 0..1; changed.
-        box (tuple): Place (x0, y0, x1, y1) of the mask in pixels.
+        image (np.ndarray): (H, W, 3) float32 RGB in 0..1, which changes.
+        box (tuple): Position (x0, y0, x1, y1) of the mask in pixels.
         mask (np.ndarray): (y1 - y0, x1 - x0) bool.
-        hue (float): in degrees.
-        rng (np.random.Generator): Draws the rest of the surface.
-        unit (float): Length in pixels that the texture is relative to.
+        hue (float): Mean hue in degrees.
+        rng (np.random.Generator): Source of the texture.
+        unit (float): Length in pixels that scales the texture.
     """
     x0, y0, x1, y1 = box
     yy, xx = np.mgrid[y0:y1, x0:x1].astype(np.float32)
@@ -197,7 +202,7 @@ def background(
         t = _noise(rng, num, width, unit * rng.uniform(0.08, 0.4))
         t = 0.7 * t + 0.3 * _noise(rng, num, width, unit * 0.03)
         image[rows] = one * (1 - t[..., None]) + two * t[..., None]
-    # Clutter that is not an object: thin lines.
+    # Thin lines are clutter that is not annotated.
     for _ in range(rng.integers(2, 8)):
         color = tuple(float(c) for c in rng.uniform(0.2, 0.8, 3))
         ends = rng.uniform(0, 1, (2, 2)) * [width, height]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cityscapes' official instance AP."""
+"""Compute Cityscapes' official instance AP."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ def evaluate_by_class(
 ) -> np.ndarray:
     """Call cityscapesScripts' ``evaluateMatches`` for one class at a time.
 
-    It fails with an IndexError where it ignores all predictions of a class
-    that has objects, since each lies in a void region, a group or a small
-    object (its issue 89). No object of the class is found then, at any
-    overlap: its AP is 0, as it would be without these predictions.
+    ``evaluateMatches`` fails with an IndexError if it ignores all predictions
+    of a class that has objects, since each lies in a void region, a group or
+    a small object (issue 89 of cityscapesScripts). Then the AP of the class
+    is 0, the same as without these predictions.
 
     Args:
-        evaluate (callable): ``evaluateMatches``.
-        matches (dict): Its first argument.
-        args (Namespace): Its second argument.
+        evaluate (Callable): ``evaluateMatches``.
+        matches (dict): First argument of ``evaluate``.
+        args (Namespace): Second argument of ``evaluate``.
 
     Returns:
-        ndarray: (1, classes, overlaps) AP.
+        ndarray: (1, classes, overlaps) AP as fractions.
     """
     names, results = args.instLabels, []
     for name in names:
@@ -53,18 +53,25 @@ def evaluate_by_class(
 
 @METRICS.register_module()
 class CityscapesInstanceMetric(CityScapesMetric):
-    """MMDet's ``CityScapesMetric`` that survives the start of a training.
+    """MMDet's ``CityScapesMetric`` that also handles untrained networks.
 
     * Predictions go to a temporary folder by default, so that two runs do not
-      delete each other's files. On several nodes name a shared folder.
+      delete each other's files. Several nodes need a shared folder.
     * A class whose predictions are all ignored has an AP of 0
-      (:func:`evaluate_by_class`), which happens to young networks. The AP is
-      nan only where the ground truth has no object of any class.
+      (:func:`evaluate_by_class`), as at the start of a training. The AP is
+      nan only if the ground truth has no object of any class.
 
     Args:
         seg_prefix (str): Folder of the ground truth PNGs.
-        outfile_prefix (str, optional): Folder for the predictions.
+        outfile_prefix (str, optional): Folder for the predictions. Defaults
+            to None, a temporary folder.
         **kwargs: Arguments of ``CityScapesMetric``.
+
+    Example:
+        >>> metric = dict(
+        ...     type='CityscapesInstanceMetric',
+        ...     seg_prefix='data/cityscapes/gtFine/val',
+        ... )
     """
 
     def __init__(
@@ -75,7 +82,7 @@ class CityscapesInstanceMetric(CityScapesMetric):
         )
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """``mAP`` and ``AP@50`` as fractions; logs the table per class."""
+        """Compute ``mAP`` and ``AP@50`` as fractions, and log all classes."""
         printed = io.StringIO()
         evaluate = CSEval.evaluateMatches
         by_class = mock.patch.object(

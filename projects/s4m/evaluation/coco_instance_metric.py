@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""COCO's mask AP of a network that may predict nothing."""
+"""Compute COCO's mask AP of a network that may predict nothing."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ from mmdet.registry import METRICS
 
 @METRICS.register_module()
 class CocoInstanceMetric(CocoMetric):
-    """MMDet's ``CocoMetric``, with an AP of 0 where nothing is predicted.
+    """MMDet's ``CocoMetric``, with an AP of 0 if nothing is predicted.
 
-    ``CocoMetric`` returns no metric at all then, so that ``save_best`` of the
-    checkpoint hook, early stopping and the tables of the tools would fail
-    with a KeyError, which happens to young networks.
+    At the start of a training a network may predict nothing. ``CocoMetric``
+    then returns no metric, so that ``save_best`` of the checkpoint hook, early
+    stopping and the tables of the tools would fail with a KeyError.
 
     Args:
-        metric (str | list[str]): Kinds of AP, ``segm`` by default.
+        metric (str | list[str]): Kinds of AP. Defaults to ``segm``.
         **kwargs: Further arguments of ``CocoMetric``.
+
+    Example:
+        >>> CocoInstanceMetric(format_only=True, outfile_prefix='out').metrics
+        ['segm']
     """
 
     def __init__(self, metric: str | list[str] = 'segm', **kwargs) -> None:

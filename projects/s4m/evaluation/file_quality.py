@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quality of a file of pseudo-labels, or of any predictions."""
+"""Measure the quality of a file of pseudo-labels or predictions."""
 
 from __future__ import annotations
 
@@ -36,24 +36,26 @@ def quality_of_file(
     """Compare a COCO file of predictions with the ground truth.
 
     Images are matched by their file names, classes by their names. Images of
-    the ground truth that the predictions do not list are left out.
+    the ground truth that the predictions do not list are ignored.
 
     Args:
         predictions (str | Path): COCO file with ``score``.
         ann_file (str | Path): COCO file of the ground truth.
         image_root (str | Path, optional): Folder of the images, of which the
-            worst are drawn. By default nothing is drawn.
-        num_pictures (int): Number of images to draw, 8 by default.
+            ones with most errors are drawn. Defaults to None, which draws
+            nothing.
+        num_pictures (int): Number of images to draw. Defaults to 8.
 
     Returns:
         tuple[dict, ndarray | None]: figures of
-        :meth:`MaskComparison.figures`, and a picture of the worst images,
-        pseudo-labels beside ground truth.
+        :meth:`MaskComparison.figures`, and an RGB picture of the images with
+        most errors, pseudo-labels beside ground truth.
 
     Raises:
-        FileNotFoundError: if one of the files is missing.
-        ValueError: if the predictions are none, are not of these images or
-            classes, or the ground truth has no instance in them.
+        FileNotFoundError: if a file does not exist.
+        ValueError: if the file does not hold predictions, has other images or
+            classes than the ground truth, or the ground truth has no instance
+            in these images.
     """
     pred = load_predictions(predictions)
     gt = read_coco(ann_file, _LISTS)
@@ -74,7 +76,7 @@ def load_predictions(path: str | Path) -> Coco:
     """Read a COCO file of predictions.
 
     Raises:
-        FileNotFoundError: if there is no such file.
+        FileNotFoundError: if the file does not exist.
         ValueError: if it is not a COCO file, contradicts itself, has no
             image, or has an annotation without ``score``.
     """
@@ -95,19 +97,26 @@ def load_predictions(path: str | Path) -> Coco:
 def match_images(
     pred: Coco, gt: Coco, names: tuple[str, str]
 ) -> dict[int, int]:
-    """Find the image of the ground truth for each image of predictions.
+    """Map each image of the predictions to its image of the ground truth.
 
     Args:
         pred (dict): COCO dictionary of predictions.
         gt (dict): COCO dictionary of the ground truth.
-        names (tuple[str, str]): What the two are called in messages.
+        names (tuple[str, str]): Names of the two in messages.
 
     Returns:
-        dict[int, int]: from ids of ``pred`` to ids of ``gt``.
+        dict[int, int]: ids of ``gt`` by the ids of ``pred``.
 
     Raises:
         ValueError: if an image or a category is not in the ground truth, or
             an image has another size there.
+
+    Example:
+        >>> image = dict(id=1, file_name='a.png', height=4, width=4)
+        >>> pred = dict(images=[image], categories=[])
+        >>> gt = dict(images=[dict(image, id=9)], categories=[])
+        >>> match_images(pred, gt, ('pseudo_labels.json', 'gt.json'))
+        {1: 9}
     """
     categories = {c['name'] for c in gt['categories']}
     unknown = [
@@ -146,11 +155,11 @@ def compare_files(
         pred (dict): COCO dictionary of predictions.
         gt (dict): COCO dictionary of the ground truth of the same images, and
             perhaps of others.
-        images (dict[int, int]): from ids of ``pred`` to ids of ``gt``.
+        images (dict[int, int]): Ids of ``gt`` by the ids of ``pred``.
 
     Returns:
         tuple[MaskComparison, dict[int, int]]: the comparison, and the number
-        of errors in each image, by its id in ``pred``.
+        of errors in each image, by the id in ``pred``.
     """
     names = [c['name'] for c in gt['categories']]
     comparison, errors = MaskComparison(names), {}
@@ -177,7 +186,7 @@ def _index(data: Coco) -> COCO:
 
 
 def _instances(coco: COCO, image: int, names: Sequence[str]) -> InstanceData:
-    """Labels, masks at image size, scores (1 without) and crowd flags."""
+    """Read labels, masks at image size, scores (else 1) and crowd flags."""
     items = coco.loadAnns(coco.getAnnIds([image]))
     info = coco.imgs[image]
     masks = np.zeros((len(items), info['height'], info['width']), bool)
@@ -200,7 +209,7 @@ def _draw_images(
     chosen: list[int],
     root: Path,
 ) -> list[list[np.ndarray]]:
-    """Panels of pseudo-labels and ground truth of some images."""
+    """Draw panels of pseudo-labels and ground truth of some images."""
     names = [c['name'] for c in gt['categories']]
     a, b = _index(pred), _index(gt)
     rows = []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The comparison of pseudo-labels with the ground truth."""
+"""Compare pseudo-labels with the ground truth."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from s4m.structures.masks import pairwise_iou
 from s4m.utils.whole_files import write_json
 from s4m.visualization import draw_confusion, save_picture
 
-#: In ``variants``: the class or the mask of the object, not the prediction's.
+#: Name of the class or mask of the object in ``variants``.
 TRUE = 'true'
 
 
 class MaskComparison:
     """Compares pseudo-labels with the objects that they overlap best.
 
-    The pseudo-labels may have several versions of their masks, such as those
-    before and after refinement. The first version says which object a
-    pseudo-label is compared with.
+    The pseudo-labels may have several versions of their masks, for instance
+    before and after refinement. The first version determines the object that
+    a pseudo-label is compared with.
 
     Args:
         classes (Sequence[str]): Names of the classes.
-        versions (Sequence[str]): Names of the versions, by default the one
-            version ``mask``. Their IoUs are called ``{version}_iou``.
-        variants (Mapping[str, tuple[str, str]], optional): What mask AP is
-            computed of, by its name in the figures: the labels (``given``, or
-            ``true`` for those of the objects) and the masks (a version, or
-            ``true``). By default one number, of the given labels and the
-            first version.
+        versions (Sequence[str]): Names of the versions, whose IoUs are called
+            ``{version}_iou``. Defaults to the one version ``mask``.
+        variants (Mapping[str, tuple[str, str]], optional): Labels and masks
+            of each mask AP, by the name in the figures. Labels are ``given``
+            or ``true`` (the object's), masks are a version or ``true``.
+            Defaults to None, one AP of the given labels and the first
+            version.
 
     Example:
         >>> masks = torch.ones(1, 4, 4, dtype=torch.bool)
@@ -75,7 +75,7 @@ class MaskComparison:
 
     @property
     def num_objects(self) -> int:
-        """Objects of all images, groups left out."""
+        """Number of objects in all images, without groups."""
         return sum(not item['iscrowd'] for item in self._objects)
 
     def add(
@@ -93,14 +93,14 @@ class MaskComparison:
             masks (Mapping[str, Tensor]): (n, H, W) bool of each version.
             gt (InstanceData): ``labels`` (m, ) and ``masks`` (m, H, W) bool
                 of the objects.
-            crowds (InstanceData, optional): The same of groups of objects. A
-                pseudo-label of their class in one of them counts neither as
-                right nor as wrong in mask AP, as COCO evaluates.
+            crowds (InstanceData, optional): Labels and masks of groups of
+                objects. As in COCO, mask AP ignores a pseudo-label of the
+                same class in a group. Defaults to None.
 
         Returns:
             int: number of wrong pseudo-labels, which have another class or
-            an IoU of at most one half, plus that of the objects without a
-            right one.
+            an IoU of at most one half, plus the number of objects without a
+            right pseudo-label.
         """
         image = len(self._images) + 1
         height, width = gt.masks.shape[1:]
@@ -145,15 +145,15 @@ class MaskComparison:
         return int((~right).sum()) + missed
 
     def figures(self) -> dict[str, Any]:
-        """Counts; class accuracy, IoU and mask AP in percent.
+        """Compute counts, and class accuracy, IoU and mask AP in percent.
 
         Returns:
             dict: ``images``, ``pseudo_labels``, ``per_image``, ``mask_ap``
             (-1 without an object, 0 without a pseudo-label), ``classes``,
-            ``confusion`` (rows are classes of objects, the last one "no
-            object", columns those of pseudo-labels), ``class_accuracy`` and
-            the IoUs, unless there is no pseudo-label, and ``per_class`` with
-            these figures of each class.
+            ``confusion`` (rows are the classes of objects and "no object",
+            columns the classes of pseudo-labels), ``class_accuracy`` and the
+            IoUs if there is a pseudo-label, and ``per_class`` with these
+            figures of each class.
 
         Raises:
             ValueError: if no image was added.
@@ -166,7 +166,7 @@ class MaskComparison:
             for name, values in self._ious.items()
         }
         matrix = torch.zeros(len(self.classes) + 1, len(self.classes))
-        # -1, no object, is the last row.
+        # The index -1, no object, addresses the last row.
         matrix.index_put_(
             (true, given), torch.ones(len(true)), accumulate=True
         )
@@ -223,8 +223,13 @@ def best_overlap(masks: Tensor, objects: Tensor) -> tuple[Tensor, Tensor]:
         objects (Tensor): (m, H, W) bool.
 
     Returns:
-        tuple[Tensor, Tensor]: (n, ) IoU, 0 where nothing overlaps, and (n, )
-        index of the object, -1 there; both on the host.
+        tuple[Tensor, Tensor]: (n, ) IoU and (n, ) index of the object, 0 and
+        -1 for a mask that overlaps no object; both on the host.
+
+    Example:
+        >>> masks = torch.ones(1, 2, 2, dtype=torch.bool)
+        >>> best_overlap(masks, masks)
+        (tensor([1.]), tensor([0]))
     """
     if len(objects) == 0:
         return torch.zeros(len(masks)), torch.full((len(masks),), -1)
@@ -238,25 +243,25 @@ def class_precisions(
     entries: list[dict[str, Any]],
     classes: Sequence[str],
 ) -> tuple[float, dict[str, float]]:
-    """COCO mask AP x 100 by pycocotools.
+    """Compute COCO mask AP x 100 by pycocotools.
 
     Args:
         images (list[dict]): ``id``, ``height`` and ``width``.
         objects (list[dict]): Annotations without an id.
-        entries (list[dict]): The same of predictions, with ``score``.
+        entries (list[dict]): Predictions as annotations with ``score``.
         classes (Sequence[str]): Names; class k has the category id k + 1.
 
     Returns:
-        tuple[float, dict[str, float]]: AP of all classes, -1 where there is
-        no object, and of each class that has an object.
+        tuple[float, dict[str, float]]: AP over all classes, -1 without an
+        object, and AP of each class that has an object.
     """
     with contextlib.redirect_stdout(io.StringIO()):
-        gt, found = (_index(images, a, classes) for a in (objects, entries))
-        evaluation = COCOeval(gt, found, 'segm')
+        gt, pred = (_index(images, a, classes) for a in (objects, entries))
+        evaluation = COCOeval(gt, pred, 'segm')
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    # (IoU, recall, class, area, number), -1 where there is no object.
+    # The shape is (IoU, recall, class, area, number); -1 means no object.
     precision = evaluation.eval['precision'][:, :, :, 0, -1]
     by_class = {
         name: round(100 * float(precision[..., k].mean()), 1)
@@ -272,7 +277,7 @@ def _index(
     annotations: list[dict[str, Any]],
     classes: Sequence[str],
 ) -> COCO:
-    """Index of annotations, ids from 1: pycocotools misses a match of id 0."""
+    """Index annotations with ids from 1; pycocotools misses an id 0."""
     coco = COCO()
     coco.dataset = dict(
         images=images,
@@ -286,7 +291,7 @@ def _index(
 def _annotations(
     image: int, labels: Tensor, rles: list[dict[str, Any]], **fields: Any
 ) -> list[dict[str, Any]]:
-    """COCO annotations without ids; label k is the category k + 1."""
+    """Make COCO annotations without ids; label k is the category k + 1."""
     return [
         annotation(image, label + 1, rle, **fields)
         for label, rle in zip(labels.tolist(), rles, strict=True)
@@ -308,10 +313,10 @@ def write_quality(
         out (str | Path): Folder that gets ``quality.json``, ``confusion.png``
             and ``{name}.png`` of each picture; it is made.
         figures (dict): :meth:`MaskComparison.figures`.
-        **pictures (ndarray, optional): RGB by name; None is left out.
+        **pictures (ndarray, optional): RGB pictures by name; None is skipped.
 
     Returns:
-        str: the figures without the confusion, as a text to print.
+        str: the figures without the confusion, as JSON.
     """
     out = Path(out)
     write_json(out / 'quality.json', figures, indent=2)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quality of the pseudo-labels that a live teacher makes."""
+"""Measure the quality of the pseudo-labels that a teacher makes."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from s4m.visualization import grid, panel
 
 from .pseudo_label_quality import TRUE, MaskComparison
 
-#: Whose classes and whose masks the mask AP of a live teacher is of: what
-#: limits the pseudo-labels, masks or classes?
+#: Labels and masks of each mask AP. Replacing one of them by the ground truth
+#: shows whether classes or masks limit the pseudo-labels.
 _VARIANTS = {
     'teacher_classes_teacher_masks': ('given', 'teacher_mask'),
     'teacher_classes_refined_masks': ('given', 'refined_mask'),
@@ -45,28 +45,28 @@ def quality_of_teacher(
 ) -> tuple[dict[str, Any], np.ndarray | None]:
     """Compare a teacher's pseudo-labels with the ground truth.
 
-    The teacher is that of ``cfg.model.teacher_checkpoint``. Its pseudo-labels
-    of the unlabelled images at test size are compared before and after
-    refinement, as in S4M's motivating figure. Labelled images are left out.
+    The weights are ``cfg.model.teacher_checkpoint``. The pseudo-labels of the
+    unlabelled images at test size are compared before and after refinement,
+    as in S4M's motivating figure. Labelled images are ignored.
 
     Args:
         cfg (Config): Config of a ``SemiInstanceSegmentor``.
         ann_file (str | Path): COCO file with the ground truth of the
             unlabelled images.
-        num_pictures (int): Number of images to draw, 0 by default.
-        seed (int): Seed of the refiner's points, 0 by default.
-        limit (int, optional): Only images among the first so many of the
-            file; all of them by default.
+        num_pictures (int): Number of images to draw. Defaults to 0.
+        seed (int): Seed of the refiner's points. Defaults to 0.
+        limit (int, optional): Number of images at the beginning of the file
+            that are considered. Defaults to None, all images.
 
     Returns:
         tuple[dict, ndarray | None]: figures of
-        :meth:`MaskComparison.figures`, IoUs and mask AP before and after
-        refinement, and a picture, teacher | refined | ground truth.
+        :meth:`MaskComparison.figures` with IoUs and mask AP before and after
+        refinement, and an RGB picture, teacher | refined | ground truth.
 
     Raises:
-        FileNotFoundError: if there is no teacher.
-        ValueError: if the config has no teacher, its file does not fit, or
-            no unlabelled image has an instance.
+        FileNotFoundError: if the teacher's checkpoint does not exist.
+        ValueError: if the config has no teacher, its checkpoint does not fit,
+            or no unlabelled image has an instance.
     """
     init_default_scope('mmdet')
     torch.manual_seed(seed)
@@ -93,7 +93,7 @@ def quality_of_teacher(
         [n for n in chosen if limit is None or n < limit], 'pseudo-labels'
     ):
         item = dataset[n]
-        # A batch of one image as training has it: pixels of a branch.
+        # The preprocessor expects the branches of a training batch.
         data = model.data_preprocessor(
             dict(
                 inputs=dict(unsup_teacher=[item['inputs']]),
@@ -135,7 +135,7 @@ def quality_of_teacher(
 
 
 def _unlabeled_dataset(cfg: Config, ann_file: str | Path) -> CocoDataset:
-    """The images of a config with annotations, through its test pipeline."""
+    """Build a config's images with annotations and its test pipeline."""
     labeled = cfg.train_dataloader.dataset.labeled
     # MMDet's test pipelines load annotations after resizing the image alone.
     steps = cfg.test_dataloader.dataset.pipeline
@@ -158,15 +158,17 @@ def _unlabeled_dataset(cfg: Config, ann_file: str | Path) -> CocoDataset:
 
 
 def unlabeled_indices(dataset: CocoDataset, labeled: str | Path) -> list[int]:
-    """Indices of the images that a COCO file of the same folder lacks.
+    """List the indices of the images that a COCO file does not have.
 
     Args:
-        dataset (CocoDataset): The images.
-        labeled (str | Path): COCO file of the labelled images.
+        dataset (CocoDataset): Data set of all images.
+        labeled (str | Path): COCO file of the labelled images, which are in
+            the same folder.
     """
     images = read_coco(labeled, needs=['images'])['images']
     folder = dataset.data_prefix['img']
-    # Joined as MMDet does. One name may end as another: 1.jpg and 11.jpg.
+    # Whole paths are compared, since one name may end as another: 1.jpg and
+    # 11.jpg.
     paths = {
         os.path.normpath(os.path.join(folder, image['file_name']))
         for image in images

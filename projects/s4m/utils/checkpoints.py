@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading weights from files, and loading them strictly."""
+"""Read weights from files, and load them strictly."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import pickletools
 import zipfile
 from _compat_pickle import IMPORT_MAPPING
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -21,13 +22,10 @@ from torch.serialization import (
 
 
 class Unread:
-    """Stands for an object of a checkpoint whose class is not used here.
+    """Placeholder for an object of a checkpoint whose class is not imported.
 
-    It takes the arguments and the state that the file gives the object, and
-    does nothing with them.
-
-    Attributes:
-        name (str): Full name of the class or function in the file.
+    It ignores the arguments and the state of the object. Its attribute
+    ``name`` is the full name of the class or function in the file.
     """
 
     name = ''
@@ -36,32 +34,32 @@ class Unread:
         pass
 
     def __setstate__(self, state) -> None:
-        """Drop the state."""
+        """Ignore the state."""
 
 
 def read_checkpoint(path: str | os.PathLike) -> dict:
-    """Read a file of ``torch.save`` without running anything that is in it.
+    """Read a file of ``torch.save`` without running code that it contains.
 
     Tensors, numbers, strings and plain containers are read. Every other class
     or function that the file names is replaced by :class:`Unread`, so that
-    the training state that MMEngine saves beside the weights (message hub
-    with ``HistoryBuffer``, numpy scalars) does not keep the weights from
-    being read. MMEngine's own loader tries again with ``weights_only=False``
-    where the restricted reader fails; this one never does.
+    the training state of MMEngine (message hub with ``HistoryBuffer``, numpy
+    scalars) does not prevent the weights from being read. MMEngine's loader
+    falls back to ``weights_only=False`` where the restricted reader fails;
+    this function never does.
 
     Args:
-        path: A file, or an address ``http(s)://``, which is kept in
+        path: A file, or an address ``http(s)://``, which is stored in
             ``torch.hub``'s cache.
 
     Returns:
-        dict: What the file holds, with its tensors on the CPU.
+        dict: The content of the file, with its tensors on the CPU.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is damaged or of another kind, calls a function of
-            a blocked module (``os``, ``sys``), or does not hold a dictionary.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if the file is damaged, calls a function of a blocked
+            module (``os``, ``sys``), or does not hold a dictionary.
 
-    Examples:
+    Example:
         >>> import tempfile
         >>> file = Path(tempfile.mkdtemp()) / 'iter_1.pth'
         >>> torch.save(dict(state_dict=dict(weight=torch.ones(2))), file)
@@ -70,7 +68,7 @@ def read_checkpoint(path: str | os.PathLike) -> dict:
     """
     file = local_file(path)
     try:
-        placeholders = [
+        placeholders: list[Callable | tuple[Callable, str]] = [
             (type('Unread', (Unread,), dict(name=name)), name)
             for name in _unknown_globals(file)
         ]
@@ -94,12 +92,12 @@ def read_weights(path: str | os.PathLike) -> dict[str, Tensor]:
             of ``safetensors``.
 
     Returns:
-        dict[str, Tensor]: The file's entry ``state_dict`` or ``model``,
-        or the file itself where it has neither.
+        dict[str, Tensor]: The file's entry ``state_dict`` or ``model``, or
+        the whole content if the file has neither.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it cannot be read, or an entry is not a tensor.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if the file cannot be read, or an entry is not a tensor.
     """
     file = local_file(path)
     if file.suffix == '.safetensors':
@@ -122,11 +120,11 @@ def check_tensors(state: dict, file: str | os.PathLike) -> None:
     """Refuse a state dict with an entry that is not a tensor.
 
     Args:
-        state (dict): Weights by their names.
-        file: Where they are from, for the message.
+        state (dict): Weights by name.
+        file: File of the weights, for the message.
 
     Raises:
-        ValueError: that names the first such entry and its class.
+        ValueError: if there is such an entry; the message names it.
     """
     for key, value in state.items():
         if not isinstance(value, Tensor):
@@ -138,7 +136,7 @@ def check_tensors(state: dict, file: str | os.PathLike) -> None:
 
 
 def local_file(path: str | os.PathLike) -> Path:
-    """Give the file of a path or an address; an address is downloaded."""
+    """Return the file of a path or of an address, which is downloaded."""
     if str(path).startswith(('http://', 'https://')):
         name = Path(urlparse(str(path)).path).name
         file = Path(torch.hub.get_dir()) / 'checkpoints' / name
@@ -154,7 +152,7 @@ def local_file(path: str | os.PathLike) -> Path:
 
 
 def _unknown_globals(file: Path) -> list[str]:
-    """Give the names that torch's restricted reader would refuse."""
+    """List the names that torch's restricted reader would refuse."""
     if zipfile.is_zipfile(file):
         return get_unsafe_globals_in_checkpoint(file)
     names = set()
@@ -163,9 +161,9 @@ def _unknown_globals(file: Path) -> list[str]:
         # description of the system, each a pickle, precede the object.
         for _ in range(4):
             for opcode, argument, _ in pickletools.genops(f):
-                if opcode.name == 'GLOBAL':
+                if opcode.name == 'GLOBAL' and argument is not None:
                     module, name = argument.split(' ', 1)
-                    # torch takes Python 2's names for Python 3's, too.
+                    # torch maps Python 2's names to Python 3's, too.
                     module = IMPORT_MAPPING.get(module, module)
                     names.add(f'{module}.{name}')
     known = (e for e in get_safe_globals() if not isinstance(e, tuple))
@@ -173,9 +171,9 @@ def _unknown_globals(file: Path) -> list[str]:
 
 
 def cannot_read(file: Path, error: Exception) -> str:
-    """Say in a sentence why a file cannot be read."""
+    """Make the sentence that says why a file cannot be read."""
     lines = str(error).splitlines()
-    # torch's first line advises to load with weights_only=False.
+    # torch's first line recommends weights_only=False, which runs code.
     reason = next((s for s in reversed(lines) if 'GLOBAL' in s), '')
     reason = reason.strip() or (lines[0] if lines else '')
     return (
@@ -193,13 +191,13 @@ def compare_state_dicts(
     """Compare the names and shapes of two state dicts.
 
     Args:
-        expected (dict): State dict of the module that is loaded into.
+        expected (dict): State dict of the module.
         state (dict): State dict of the file.
-        optional (tuple[str]): Prefixes of keys that the file may leave out.
+        optional (tuple[str]): Prefixes of keys that the file may lack.
             Defaults to none.
 
     Returns:
-        tuple: keys that the file lacks, keys that only the file has, and
+        tuple: keys that only the module has, keys that only the file has, and
         keys whose tensors have different shapes.
     """
     absent = [k for k in expected if k not in state]
@@ -219,38 +217,40 @@ def load_strictly(
     optional: tuple[str, ...] = (),
     ignore_unexpected: bool = False,
 ) -> None:
-    """Load a state dict where all of it fits; otherwise load nothing.
+    """Load a state dict if all of it fits; otherwise load nothing.
 
     MMEngine's loader only warns, and leaves random weights where a tensor is
     missing or has another shape.
 
     Args:
-        module (nn.Module): Receives the weights.
+        module (nn.Module): Module that gets the weights.
         state (dict): Weights by the names of ``module.state_dict()``.
-        file: Where they are from, for the message.
+        file: File of the weights, for the message.
         hint (str): Sentence that ends the message and says what to do.
+            Defaults to none.
         optional (tuple[str]): Prefixes of keys that may be missing. Defaults
             to none.
         ignore_unexpected (bool): Whether keys that the module does not have
             are allowed. Defaults to False.
 
     Raises:
-        ValueError: with the number and the first names of the keys that are
-            missing, unexpected or of another shape.
+        ValueError: if keys are missing, unexpected or of another shape; the
+            message has their number and the first names.
 
-    Examples:
+    Example:
         >>> layer = nn.Linear(2, 1)
         >>> load_strictly(layer, {'weight': torch.ones(1, 2)}, 'a.pth')
         ... # doctest: +ELLIPSIS
         Traceback (most recent call last):
         ValueError: a.pth does not fit the Linear: 1 missing (bias), ...
     """
-    own = module.state_dict()
-    missing, unexpected, differ = compare_state_dicts(own, state, optional)
+    ours = module.state_dict()
+    missing, unexpected, differ = compare_state_dicts(ours, state, optional)
     if ignore_unexpected:
         unexpected = []
     shapes = [
-        f'{k}: {tuple(state[k].shape)} in the file, {tuple(own[k].shape)} here'
+        f'{k}: {tuple(state[k].shape)} in the file, '
+        f'{tuple(ours[k].shape)} here'
         for k in differ
     ]
     classes = [s for s in shapes if 'cls_embed' in s]
@@ -279,11 +279,11 @@ def find_checkpoint(path: str | os.PathLike) -> Path:
     """Find the checkpoint of a file name or of a work directory.
 
     Args:
-        path: A file, or a work directory, whose best checkpoint is taken,
-            or its last one where none is called the best.
+        path: A file, or a work directory, whose best checkpoint
+            (``best_*.pth``) is taken, or else its last one.
 
     Raises:
-        FileNotFoundError: with the command that makes it.
+        FileNotFoundError: if there is none; the message says how to train it.
     """
     where = Path(path).expanduser()
     if where.is_file():
@@ -307,13 +307,13 @@ def find_checkpoint(path: str | os.PathLike) -> Path:
 
 
 def network_state(checkpoint: dict, name: str) -> dict[str, Tensor]:
-    """Give the weights of one network of a checkpoint.
+    """Return the weights of one network of a checkpoint.
 
     Args:
         checkpoint (dict): A checkpoint (or state dict) of a detector, or of
             a ``SemiInstanceSegmentor``.
-        name (str): ``teacher`` or ``student``: the network of the latter. A
-            detector has only one, which is given for both names.
+        name (str): ``teacher`` or ``student`` of a ``SemiInstanceSegmentor``.
+            For a detector, both names return its only network.
     """
     state = checkpoint.get('state_dict', checkpoint)
     chosen = {
@@ -328,14 +328,14 @@ def load_teacher(teacher: nn.Module, path: str | os.PathLike) -> None:
     """Load the weights of a trained teacher strictly.
 
     Args:
-        teacher (nn.Module): Detector that receives the weights.
+        teacher (nn.Module): Detector that gets the weights.
         path: A file or work directory, see :func:`find_checkpoint`, of such
             a detector or of a ``SemiInstanceSegmentor``, whose student is
-            taken.
+            loaded.
 
     Raises:
         FileNotFoundError: if there is no checkpoint.
-        ValueError: if it cannot be read or does not fit the detector.
+        ValueError: if the checkpoint cannot be read or does not fit.
     """
     file = find_checkpoint(path)
     state = network_state(read_checkpoint(file), 'student')

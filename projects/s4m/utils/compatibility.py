@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Corrections of single versions of OneDL's forks of the mm packages.
+"""Correct single versions of OneDL's forks of the mm packages.
 
-Each function says for which version it is there, and can be removed when that
+Each function names the version that needs it, and can be removed when that
 version is no longer supported.
 """
 
@@ -20,9 +20,9 @@ def import_mmdet_quietly() -> None:
     """Import MMDetection without its notice on data sets of OneDL.
 
     onedl-mmdetection 3.5.1 prints "Could not import OneDL. Skipping OneDL
-    datasets." twice where OneDL's own package, which is not public, is not
-    installed. Not needed for a version that does not print it, and without
-    effect where MMDetection was imported before.
+    datasets." twice where OneDL's package, which is not public, is missing.
+    A version that does not print it does not need this function, which has no
+    effect if MMDetection has been imported already.
     """
     printed = io.StringIO()
     try:
@@ -37,32 +37,35 @@ def import_mmdet_quietly() -> None:
 def narrow_box_encoding(
     head: nn.Module, args: tuple[Tensor]
 ) -> tuple[Tensor] | None:
-    """Give Grounding DINO's box embedding the encoding it was made for.
+    """Narrow the encoding of boxes to the width that Grounding DINO expects.
 
     onedl-mmdetection 3.5.1 encodes a coordinate in 256 channels for DINO; the
     head of Grounding DINO, and its published weights, take 128. Their
-    frequencies are every second one of the wider encoding's. Not needed for
-    a version whose ``GroundingDinoTransformerDecoder`` encodes in 128
-    channels, where it changes nothing.
+    frequencies are every second frequency of the wider encoding. The function
+    changes nothing in a version whose ``GroundingDinoTransformerDecoder``
+    encodes in 128 channels, which does not need it.
 
     Args:
         head (nn.Module): The decoder's ``ref_point_head``.
-        args (tuple[Tensor]): Its input, (..., 4 * channels).
+        args (tuple[Tensor]): Input of the head, (..., 4 * channels).
 
     Returns:
-        tuple[Tensor] | None: The input of half as many channels, or None
-        where the head takes the input as it is: what a forward pre-hook
-        returns.
+        tuple[Tensor] | None: The input with half as many channels, or None if
+        the head fits the input; a forward pre-hook returns these.
 
     Example:
-        >>> decoder.ref_point_head.register_forward_pre_hook(
-        ...     narrow_box_encoding
-        ... )  # doctest: +SKIP
+        >>> import torch
+        >>> from mmdet.models.layers.transformer import MLP
+        >>> head = MLP(8, 4, 4, 2)
+        >>> _ = head.register_forward_pre_hook(narrow_box_encoding)
+        >>> head(torch.zeros(1, 16)).shape
+        torch.Size([1, 4])
     """
     (encoding,) = args
-    width = head.layers[0].in_features
-    if encoding.shape[-1] != 2 * width:
+    layer = head.get_submodule('layers.0')
+    assert isinstance(layer, nn.Linear)
+    if encoding.shape[-1] != 2 * layer.in_features:
         return None
-    # Pairs of sine and cosine, a coordinate after the other.
+    # Sine and cosine alternate within the channels of a coordinate.
     pairs = encoding.unflatten(-1, (-1, 2))[..., ::2, :]
     return (pairs.flatten(-2),)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading numpy arrays that detectron2 has pickled."""
+"""Read numpy arrays that detectron2 has pickled."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _CONTAINERS = {
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Unpickler of numpy arrays in plain containers."""
+    """Unpickles numpy arrays in plain containers."""
 
     def find_class(self, module: str, name: str):
-        """Refuse everything but what arrays and containers need."""
+        """Refuse classes and functions that arrays do not need."""
         if (module, name) not in _CONTAINERS:
             raise pickle.UnpicklingError(
                 f'it wants to use {module}.{name}; only numpy arrays in plain '
@@ -45,13 +45,13 @@ def read_arrays(path: str | os.PathLike) -> dict:
         path: A pickle (not of ``torch.save``) of numpy arrays.
 
     Returns:
-        dict: What the file holds. Arrays of its entry ``model``, or of the
-        file itself where it has none, are tensors.
+        dict: The content of the file. Arrays in its entry ``model``, or in
+        the whole content without this entry, are tensors.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is damaged, names any other class or function, or
-            does not hold a dictionary.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if the file is damaged, names another class or function,
+            or does not hold a dictionary.
     """
     file = local_file(path)
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Seeds and states of the random number generators of a process."""
+"""Set, save and restore the random number generators of a process."""
 
 from __future__ import annotations
 
@@ -37,14 +37,22 @@ def seed_generators(seed: tuple[int, ...]) -> None:
 
 @contextmanager
 def seeded(seed: tuple[int, ...]) -> Iterator[None]:
-    """Seed python, numpy and torch on the host, and undo it on leaving.
+    """Seed python, numpy and torch on the host while the block runs.
 
-    The model's random numbers do not depend on what the data draws, and the
-    data's not on the number of workers. The generators of devices are left
-    alone: the data does not draw from them, and the model does.
+    Afterwards the previous states are restored, so that the model's random
+    numbers do not depend on the data's, nor the data's on the number of
+    workers. The generators of devices stay, since only the model uses them.
 
     Args:
         seed (tuple[int]): Any two tuples give unrelated random numbers.
+
+    Example:
+        >>> with seeded((0, 1)):
+        ...     first = torch.rand(1)
+        >>> with seeded((0, 1)):
+        ...     second = torch.rand(1)
+        >>> bool(first == second)
+        True
     """
     generator = torch.default_generator
     states = random.getstate(), np.random.get_state(), generator.get_state()
@@ -58,14 +66,16 @@ def seeded(seed: tuple[int, ...]) -> Iterator[None]:
 
 
 def get_random_state() -> dict:
-    """States of python, numpy, torch and the process's current GPU.
+    """Return the states of python, numpy, torch and the current GPU.
 
     Returns:
         dict: ``python``, ``numpy``, ``torch`` and, on a machine with a GPU,
-        ``cuda``; plain containers and tensors only, so that a checkpoint
-        with it loads with ``weights_only=True``.
+        ``cuda``. It has plain containers and tensors only, so that a
+        checkpoint with these states loads with ``weights_only=True``.
     """
-    name, keys, pos, has_gauss, cached = np.random.get_state()
+    legacy = np.random.get_state(legacy=True)
+    assert isinstance(legacy, tuple)  # MT19937, numpy's global generator
+    name, keys, pos, has_gauss, cached = legacy
     state = dict(
         python=random.getstate(),
         numpy=(name, keys.tolist(), pos, has_gauss, cached),
@@ -77,10 +87,10 @@ def get_random_state() -> dict:
 
 
 def set_random_state(state: dict) -> None:
-    """Restore what :func:`get_random_state` returned.
+    """Restore the states that :func:`get_random_state` returned.
 
     Args:
-        state (dict): Such a state, whose tensors may be on any device.
+        state (dict): The states; their tensors may be on any device.
     """
     version, internal, gauss = state['python']
     random.setstate((version, tuple(internal), gauss))
@@ -93,10 +103,9 @@ def set_random_state(state: dict) -> None:
 
 @contextmanager
 def keep_random_state() -> Iterator[None]:
-    """Leave python's, numpy's, torch's and the GPU's state as it was.
+    """Restore python's, numpy's, torch's and the GPU's state after the block.
 
-    What runs in the block may draw random numbers; what comes after it does
-    not notice.
+    Random numbers that the block draws do not change later ones.
     """
     state = get_random_state()
     try:

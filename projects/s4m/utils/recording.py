@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Outputs of submodules, without a change of their owner."""
+"""Record outputs of submodules without a change of the parent module."""
 
 from __future__ import annotations
 
@@ -12,18 +12,16 @@ from torch import nn
 
 @contextmanager
 def record_output(module: nn.Module) -> Iterator[list[Any]]:
-    """Collect what a module returns while the block runs.
+    """Collect the outputs of a module while the block runs.
 
     Args:
         module (nn.Module): The module whose calls are recorded.
 
     Yields:
-        list: One output for each call, in order.
+        list: The output of each call, in order.
 
     Example:
         >>> import torch
-        >>> from torch import nn
-        >>> from s4m.utils.recording import record_output
         >>> net = nn.Sequential(nn.Linear(4, 3), nn.ReLU())
         >>> with record_output(net[0]) as outputs:
         ...     _ = net(torch.rand(2, 4))

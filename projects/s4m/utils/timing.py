@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Time and memory of calls."""
+"""Measure time and memory of calls."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from torch.profiler import ProfilerActivity, profile
 
 
 def now() -> float:
-    """Seconds, after everything that was launched on a device."""
+    """Return the time in seconds after the GPU has finished its work."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter()
 
 
 def peak_memory_mib() -> float:
-    """Peak memory in MiB of the device, or of the process without one."""
+    """Return the peak memory in MiB of the GPU, else of the process."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
 def resident_mib() -> float:
-    """Resident memory in MiB once freed pages are returned; Linux only."""
+    """Return the resident memory in MiB without freed pages (Linux only)."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     pages = int(Path('/proc/self/statm').read_text().split()[1])
@@ -39,16 +39,16 @@ def resident_mib() -> float:
 
 
 def added_memory_mib(function: Callable[[], object]) -> float:
-    """Memory that a call adds at its peak, on the device or on the host.
+    """Measure the memory that a call adds at its peak, on GPU or host.
 
-    The tensors of PyTorch's allocator are counted, to the byte: the resident
-    memory of a process depends on what malloc has left from earlier calls.
+    The bytes of PyTorch's allocator are counted, since the resident memory of
+    a process depends on the pages that malloc retains from earlier calls.
 
     Args:
-        function (Callable): What to call.
+        function (Callable): Function to call.
 
     Returns:
-        float: MiB.
+        float: Memory in MiB.
     """
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
@@ -71,10 +71,10 @@ def added_memory_mib(function: Callable[[], object]) -> float:
 def measure(
     functions: Mapping[str, Callable[[], object]], repeats: int
 ) -> dict[str, dict[str, float]]:
-    """Median time and added memory of each function.
+    """Measure the median time and the added memory of each function.
 
-    The functions take turns, so that noise hits all alike; the first turn
-    warms up and gives the memory.
+    The functions take turns, so that noise affects all of them alike. The
+    first turn warms up and measures the memory.
 
     Args:
         functions (Mapping[str, Callable]): Functions by name.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that are written whole or not at all."""
+"""Write files whole or not at all."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from typing import Any
 def write_whole(path: str | os.PathLike) -> Iterator[Path]:
     """Write a file whole or not at all.
 
-    The block writes to a temporary name; the file is moved into place at its
-    end. Where the block fails, an older file of the name stays as it was, and
-    the temporary file is removed.
+    The block writes to a temporary file, which replaces ``path`` at the end
+    of the block. If the block fails, an older file stays unchanged and the
+    temporary file is removed.
 
     Args:
         path: The finished file; its folder is made.
 
     Yields:
-        Path: The temporary name, beside the file.
+        Path: The temporary file, in the same folder.
 
-    Examples:
+    Example:
         >>> import tempfile
         >>> file = Path(tempfile.mkdtemp()) / 'notes.txt'
         >>> with write_whole(file) as partial:
@@ -48,7 +48,7 @@ def write_json(path: str | os.PathLike, data: Any, **kwargs) -> None:
 
     Args:
         path: The file; its folder is made.
-        data: What ``json`` can write.
+        data: Value that ``json`` can write.
         **kwargs: Arguments of ``json.dump``.
 
     Raises:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a semi-supervised training sees, as pictures."""
+"""Draw the images and labels of semi-supervised training batches."""
 
 from __future__ import annotations
 
@@ -38,16 +38,15 @@ def browse(
     Args:
         cfg (Config): Config of a semi-supervised training.
         out (str | Path): Folder for the pictures ``{batch}_{image}.png``.
-        batches (int): Number of batches, 2 by default.
-        seed (int): Seed of sampler and augmentation, 0 by default.
+        batches (int): Number of batches. Defaults to 2.
+        seed (int): Seed of sampler and augmentation. Defaults to 0.
         teacher (str | Path, optional): Checkpoint or work directory of a
-            teacher, whose pseudo-labels are shown.
+            teacher, whose pseudo-labels are drawn. Defaults to None.
 
     Raises:
-        FileNotFoundError: if there is no such teacher.
-        ValueError: if the config's batches are not those of a
-            ``SemiDataPreprocessor``, or a teacher is given where
-            pseudo-labels come from a file.
+        FileNotFoundError: if the teacher's checkpoint does not exist.
+        ValueError: if the config has no ``SemiDataPreprocessor``, or a
+            teacher is given although pseudo-labels come from a file.
 
     Example::
 
@@ -84,24 +83,23 @@ def browse(
 def draw_batch(
     model: BaseDetector, data: dict[str, Any], labels: bool
 ) -> Rows:
-    """Draw one batch, one row for each image, labelled images first.
+    """Draw one batch with a row for each image, labelled images first.
 
-    A labelled image is drawn alone and with its annotations, an unlabelled
-    one as the teacher's view, the student's view and the strong view. With
-    the teacher's pseudo-labels, these are drawn as the teacher makes them,
-    refined, and on the student's image after copy-paste. Where pseudo-labels
+    A labelled image is drawn without and with its annotations, an unlabelled
+    image as the teacher's view, the student's view and the strong view. With
+    ``labels``, the row shows the teacher's pseudo-labels before and after
+    refinement, and on the student's image after copy-paste. If pseudo-labels
     come from a file, each image has the weak view, its annotations and the
     strong view.
 
     Args:
-        model (BaseDetector): ``SemiInstanceSegmentor``, whose teacher is used
-            for labels only, or a detector that trains on pseudo-labels from a
-            file.
+        model (BaseDetector): ``SemiInstanceSegmentor``, or a detector that
+            trains on pseudo-labels from a file.
         data (dict): A batch of the training loader.
-        labels (bool): Whether pseudo-labels of the teacher are drawn.
+        labels (bool): Whether the teacher's pseudo-labels are drawn.
 
     Returns:
-        list[list[ndarray]]: panels (H, W, 3) RGB of each row.
+        list[list[ndarray]]: panels (H, W, 3) uint8 RGB of each row.
     """
     data = model.data_preprocessor(data, True)
     inputs, samples = data['inputs'], data['data_samples']
@@ -137,7 +135,7 @@ def _label_panels(
     inputs: dict[str, Tensor],
     samples: dict[str, SampleList],
 ) -> list[tuple[str, Tensor, list[Tensor] | None]]:
-    """Title, images and masks of each step of the pseudo-labels."""
+    """Collect title, images and masks of each step of the pseudo-labels."""
     steps = model.pseudo_label(inputs, samples)
     height, width = inputs['unsup_student'].shape[-2:]
     panels: list[tuple[str, Tensor, list[Tensor] | None]] = [
@@ -158,7 +156,7 @@ def _label_panels(
 
 
 def _annotated(images: Tensor, samples: SampleList, title: str) -> Rows:
-    """Two panels for each image: the image, and its annotations."""
+    """Draw two panels for each image, without and with annotations."""
     second = 'pseudo-labels' if title == 'unlabelled' else 'ground truth'
     height, width = images.shape[-2:]
     rows = []
@@ -174,7 +172,7 @@ def _rows_of_file(
     inputs: dict[str, Tensor],
     samples: dict[str, SampleList],
 ) -> Rows:
-    """Panels of a batch whose pseudo-labels come from a file."""
+    """Draw a batch whose pseudo-labels come from a file."""
     rows, views, sizes = [], [], []
     for branch, title in (('sup', 'labelled'), ('unsup', 'unlabelled')):
         if branch in inputs:
@@ -182,7 +180,7 @@ def _rows_of_file(
             views.append(inputs[branch])
             sizes += [s.img_shape[:2] for s in samples[branch]]
     if model.strong_augment is not None:
-        # All images in one call, as in training.
+        # Training augments all images in one call, too.
         strong = model.strong_augment(torch.cat(views), sizes)
         for row, rgb in zip(rows, strong, strict=True):
             row.append(panel(rgb, None, 'strong'))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Curves of what runs have logged."""
+"""Draw curves of the logs of runs."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ Points = list[tuple[int, float]]
 
 
 def read_scalars(work_dir: str | Path) -> list[tuple[int, dict[str, Any]]]:
-    """Read what a run has logged, over all times that it was resumed.
+    """Read the logged values of a run, including its resumptions.
 
     Args:
         work_dir (str | Path): Work directory of the run.
 
     Returns:
         list[tuple[int, dict]]: (iteration, values) in the order of the
-        iterations. Of two values of one iteration the later log's counts. A
-        line that is being written is left out.
+        iterations. A later log overrides values of an earlier one. An
+        incomplete line is skipped.
     """
     rows: dict[int, dict[str, Any]] = {}
     for log in sorted(Path(work_dir).glob('*/vis_data/scalars.json')):
@@ -38,11 +38,14 @@ def read_scalars(work_dir: str | Path) -> list[tuple[int, dict[str, Any]]]:
 
 
 def curve(scalars: list[tuple[int, dict[str, Any]]], *keys: str) -> Points:
-    """Select (iteration, value) of the first of some keys that a row has.
+    """Select (iteration, value) of the first key that a row has.
 
     Args:
         scalars (list): Result of :func:`read_scalars`.
         *keys (str): Names of one quantity in different methods.
+
+    Returns:
+        list[tuple[int, float]]: points of the rows that have one of the keys.
 
     Example:
         >>> curve([(1, dict(loss_cls=2.0)), (2, dict(lr=0.1))], 'loss_cls')
@@ -56,11 +59,14 @@ def curve(scalars: list[tuple[int, dict[str, Any]]], *keys: str) -> Points:
 
 
 def smooth(values: np.ndarray, window: int) -> np.ndarray:
-    """Mean of the last ``window`` values at each place.
+    """Compute the mean of the last ``window`` values at each position.
 
     Args:
-        values (ndarray): (n, ).
-        window (int): Number of values; at the beginning there are fewer.
+        values (ndarray): (n, ) values.
+        window (int): Number of values in a mean, fewer at the beginning.
+
+    Returns:
+        ndarray: (n, ) means.
 
     Example:
         >>> smooth(np.array([3.0, 6.0, 9.0]), 2).tolist()
@@ -77,10 +83,10 @@ class Line:
     """One line of a :class:`Plot`.
 
     Attributes:
-        points (list): (iteration, value); without one nothing is drawn.
+        points (list): Pairs (iteration, value). An empty list draws nothing.
         label (str): Entry in the legend.
-        color (str): A colour of matplotlib.
-        style (str): A line style of matplotlib, solid by default.
+        color (str): Colour in matplotlib's notation.
+        style (str): Line style in matplotlib's notation. Defaults to ``-``.
     """
 
     points: Points
@@ -91,15 +97,22 @@ class Line:
 
 @dataclass
 class Plot:
-    """One of the plots that :func:`draw_plots` lays side by side.
+    """One plot of a picture by :func:`draw_plots`.
 
     Attributes:
         title (str): Text above the plot.
-        lines (list[Line]): What it shows.
-        y_label (str): Text beside the plot, none by default.
+        lines (list[Line]): Lines of the plot. Defaults to none.
+        y_label (str): Label of the vertical axis. Defaults to none.
         y_range (tuple[float, float], optional): Limits of the values.
+            Defaults to None, the range of the lines.
         level (float, optional): Value at which a dashed line is drawn.
-        legend (bool): Whether there is a legend, True by default.
+            Defaults to None.
+        legend (bool): Whether there is a legend. Defaults to True.
+
+    Example:
+        >>> line = Line([(1, 2.0), (2, 1.5)], 'supervised', 'C0')
+        >>> Plot('loss', [line], y_range=(0, 3)).lines[0].label
+        'supervised'
     """
 
     title: str
@@ -116,12 +129,12 @@ def draw_plots(
     """Draw plots over the iterations, side by side in one picture.
 
     Args:
-        plots (Sequence[Plot]): What to draw.
+        plots (Sequence[Plot]): Plots to draw.
         path (str | Path): Picture to write; its folder is made.
-        window (int): Number of logged values that a point is the mean of,
-            1 by default.
+        window (int): A point is the mean of this many logged values.
+            Defaults to 1.
     """
-    # Not pyplot: a library does not choose the backend of its user.
+    # pyplot would choose a backend, which is the user's choice.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(13, 3.6), layout='tight')
@@ -188,18 +201,18 @@ def plot_training_curves(
 def plot_contrastive_curves(
     runs: Mapping[str, str | Path], path: str | Path, window: int = 5
 ) -> None:
-    """Draw what the ``ContrastiveDiagnosticsHook`` has logged.
+    """Draw the values that the ``ContrastiveDiagnosticsHook`` logs.
 
-    The plots are those of SSKD's Figure 3: the margin of Proposition 3.1, the
-    share of sampled negatives that belong to the anchor's own instance, with
-    p = 0.5 as a dashed line, and the loss.
+    As in Figure 3 of SSKD, the plots show the margin of Proposition 3.1, the
+    share of sampled negatives in the anchor's instance, with p = 0.5 as a
+    dashed line, and the loss.
 
     Args:
         runs (Mapping[str, str | Path]): Work directories by the name in the
             legend.
         path (str | Path): Picture to write.
-        window (int): Number of logged values that a point is the mean of,
-            5 by default.
+        window (int): A point is the mean of this many logged values.
+            Defaults to 5.
 
     Raises:
         ValueError: if a run has logged no margin.

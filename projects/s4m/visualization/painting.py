@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of images and masks, as RGB arrays."""
+"""Draw images and masks as RGB arrays."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import cv2
 import numpy as np
 from torch import Tensor
 
-# Consecutive multiples of the golden ratio are far apart on the wheel of hues.
+# Consecutive multiples of the golden ratio have distant hues.
 _GOLDEN_RATIO = 0.618
 _SATURATION, _VALUE = 220, 255
-#: Share of a mask's colour in the pixels that it covers.
+#: Weight of a mask's colour in its pixels.
 _OPACITY = 0.6
 
 
 def palette(num: int) -> list[tuple[int, int, int]]:
-    """Colours that the eye tells apart.
+    """Choose colours that are easy to distinguish.
 
-    A place in the list always has the same colour, so that the k-th mask of
-    two panels is painted alike.
+    The k-th colour does not depend on ``num``, so that the k-th masks of two
+    panels have the same colour.
 
     Args:
         num (int): Number of colours.
 
     Returns:
-        list[tuple[int, int, int]]: RGB in 0..255.
+        list[tuple[int, int, int]]: RGB values in 0..255.
 
     Example:
         >>> palette(2)
@@ -43,10 +43,10 @@ def palette(num: int) -> list[tuple[int, int, int]]:
 
 
 def paint_masks(rgb: Tensor, masks: Tensor) -> np.ndarray:
-    """Lay coloured masks with outlines on an image.
+    """Paint coloured masks with outlines on an image.
 
     Args:
-        rgb (Tensor): (3, H, W) pixels, cut to 0..255.
+        rgb (Tensor): (3, H, W) pixels, clamped to 0..255.
         masks (Tensor): (n, H, W) bool; later masks are painted on top.
 
     Returns:
@@ -55,7 +55,7 @@ def paint_masks(rgb: Tensor, masks: Tensor) -> np.ndarray:
     pixels = rgb.clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
     picture = np.ascontiguousarray(pixels)
     if picture.base is not None:
-        picture = picture.copy()  # not the memory of the tensor
+        picture = picture.copy()  # the memory belongs to the tensor
     for color, mask in zip(
         palette(len(masks)), masks.cpu().numpy(), strict=True
     ):
@@ -71,16 +71,21 @@ def paint_masks(rgb: Tensor, masks: Tensor) -> np.ndarray:
 def panel(
     rgb: Tensor, masks: Tensor | None = None, title: str = ''
 ) -> np.ndarray:
-    """An image, its masks, and a title in the upper left corner.
+    """Draw an image, its masks and a title in the upper left corner.
 
     Args:
         rgb (Tensor): (3, H, W) pixels in 0..255.
-        masks (Tensor, optional): (n, H, W) bool. Their number is added to the
-            title, unless it is 0. None, the default, paints nothing.
-        title (str): White text with a black edge, none by default.
+        masks (Tensor, optional): (n, H, W) bool. The title gets their number
+            unless it is 0. Defaults to None, which paints nothing.
+        title (str): White text with a black edge. Defaults to none.
 
     Returns:
         ndarray: (H, W, 3) uint8 RGB.
+
+    Example:
+        >>> import torch
+        >>> panel(torch.zeros(3, 4, 6)).shape
+        (4, 6, 3)
     """
     if masks is None:
         masks = rgb.new_zeros((0, *rgb.shape[1:])).bool()
@@ -106,16 +111,21 @@ def panel(
 def grid(
     rows: Sequence[Sequence[np.ndarray]], width: int | None = None
 ) -> np.ndarray | None:
-    """One picture of rows of panels.
+    """Combine rows of panels in one picture.
 
     Args:
-        rows (Sequence): For each row its panels, (H, W, 3) of one height.
-            Rows that are narrower than the widest are filled up with white.
+        rows (Sequence): Rows of panels (H, W, 3) with one height in a row. A
+            row that is narrower than the widest row is padded with white.
         width (int, optional): Width in pixels to which every row is resized.
-            By default panels keep their size.
+            Defaults to None, which does not resize.
 
     Returns:
-        ndarray: (H, W, 3), or None where there is no row.
+        ndarray: (H, W, 3), or None without a row.
+
+    Example:
+        >>> one = np.zeros((4, 6, 3), np.uint8)
+        >>> grid([[one, one], [one]]).shape
+        (8, 12, 3)
     """
     if not rows:
         return None
@@ -144,7 +154,7 @@ def save_picture(path: str | Path, picture: np.ndarray) -> None:
     """Write an RGB picture; its folder is made.
 
     Args:
-        path (str | Path): File whose suffix says the format.
+        path (str | Path): File whose suffix determines the format.
         picture (ndarray): (H, W, 3) uint8 RGB.
 
     Raises:
@@ -158,15 +168,15 @@ def save_picture(path: str | Path, picture: np.ndarray) -> None:
 def draw_confusion(
     matrix: Sequence[Sequence[int]], classes: Sequence[str], path: str | Path
 ) -> None:
-    """Draw a heat map of the classes of pseudo-labels and of objects.
+    """Draw a heat map of the classes of pseudo-labels and objects.
 
-    A cell shows the percentage of the pseudo-labels of its row, the objects
-    of one class, that have the class of its column.
+    A row belongs to the objects of one class. A cell is the percentage of
+    the pseudo-labels on these objects that have the class of the column.
 
     Args:
         matrix (Sequence): K + 1 rows of K counts; the last row counts the
             pseudo-labels that overlap no object.
-        classes (Sequence[str]): K names.
+        classes (Sequence[str]): K class names.
         path (str | Path): Picture to write.
     """
     from matplotlib.figure import Figure

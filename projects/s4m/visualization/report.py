@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The HTML page that `make demo` ends with."""
+"""Write the HTML page that ``make demo`` ends with."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ def write_report(
 ) -> Path:
     """Write the demo's results as a page.
 
-    The page shows ``curves.png`` and, if it is there, ``pseudo_labels.png``
-    of the same folder.
+    The page shows ``curves.png`` and, if it exists, ``pseudo_labels.png`` of
+    the same folder.
 
     Args:
         work_dir (str | Path): Folder that gets ``report.html``.
-        results (dict): For each method, in the order of the table's rows,
-            ``metrics`` (fractions, by network) and ``train_seconds``. A
-            metric that is missing, as MMDetection leaves it out where a
-            network predicts nothing, counts as 0.
+        results (dict): ``metrics`` (fractions, by network) and
+            ``train_seconds`` of each method, in the order of the rows. A
+            missing metric counts as 0, since MMDetection omits it if a
+            network predicts nothing.
         quality (dict): Figures of
             :func:`s4m.evaluation.quality_of_teacher`.
-        iters (int): Iterations of each training.
+        iters (int): Number of iterations of each training.
 
     Returns:
         Path: the page.
@@ -96,7 +96,7 @@ before and after refinement by the nano SAM 2; labelled images left out.</p>
 
 
 def _row(name: str, result: dict[str, Any]) -> str:
-    """Metrics x 100 and minutes of one method, as a row of the table."""
+    """Format metrics x 100 and minutes of one method as a table row."""
     networks = result['metrics']
     metrics = networks.get('student', networks.get('model', {}))
     cells = ''.join(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ADE20K's instance PNGs as COCO files."""
+"""Convert ADE20K's instance PNGs to COCO files."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def convert_image(png: Path, photos: Path) -> tuple[dict, list[dict]]:
     """Make the COCO entries of one PNG.
 
     Args:
-        png (Path): Classes (1 to 100) in its red channel, instances in its
-            green one.
+        png (Path): File with classes (1 to 100) in the red channel and
+            instances in the green channel.
         photos (Path): Folder of the photos.
 
     Returns:
         tuple: the image and its annotations, without ids.
 
     Raises:
-        FileNotFoundError: if the photo is missing.
-        ValueError: if a file cannot be read, sizes differ, a class is not 0
-            to 100, or an instance has two classes.
+        FileNotFoundError: if the photo does not exist.
+        ValueError: if a file cannot be read, sizes differ, a class is not in
+            0..100, or an instance has two classes.
     """
     values = cv2.imread(str(png), cv2.IMREAD_COLOR)
     if values is None:
@@ -80,8 +80,8 @@ def convert_split(
     Args:
         root: Folder with ``images`` and ``annotations_instance``.
         split (str): ``train`` or ``val``.
-        workers (int, optional): Number of processes; the number of cores by
-            default. The result does not depend on it.
+        workers (int, optional): Number of processes, on which the result does
+            not depend. Defaults to None, the number of cores.
 
     Returns:
         dict: ``images`` in the sorted order of their files, so that their
@@ -89,7 +89,7 @@ def convert_split(
         ``categories`` with MMDetection's 100 names.
 
     Raises:
-        FileNotFoundError: if there is no PNG, or a photo is missing.
+        FileNotFoundError: if no PNG exists, or a photo is missing.
         ValueError: if the split is unknown; see also :func:`convert_image`.
     """
     if split not in SPLITS:
@@ -121,9 +121,10 @@ def convert(
 
     Args:
         root: Folder with ``images`` and ``annotations_instance``.
-        splits (Sequence[str]): Defaults to ``train`` and ``val``.
-        workers (int, optional): Number of processes; the number of cores by
-            default.
+        splits (Sequence[str]): Splits to convert. Defaults to ``train`` and
+            ``val``.
+        workers (int, optional): Number of processes. Defaults to None, the
+            number of cores.
 
     Raises:
         FileNotFoundError, ValueError: See :func:`convert_split`.

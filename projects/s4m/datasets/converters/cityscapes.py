@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cityscapes' (or Shapes') instance PNGs as COCO files."""
+"""Convert Cityscapes' (or Shapes') instance PNGs to COCO files."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -23,7 +23,12 @@ CATEGORIES = [
 
 
 def annotation_file(root: str | os.PathLike, split: str) -> Path:
-    """Give the name of the COCO file of a split, ``train`` or ``val``."""
+    """Return the name of the COCO file of a split, ``train`` or ``val``.
+
+    Example:
+        >>> annotation_file('data', 'val').name
+        'instancesonly_filtered_gtFine_val.json'
+    """
     name = f'instancesonly_filtered_gtFine_{split}.json'
     return Path(root) / 'annotations' / name
 
@@ -32,7 +37,7 @@ def convert_image(png: Path) -> tuple[dict, list[dict]]:
     """Make the COCO entries of one ``*_gtFine_instanceIds.png``.
 
     Args:
-        png (Path): Instance ids of an image.
+        png (Path): File with the instance ids of an image.
 
     Returns:
         tuple: the image and its annotations, without ids.
@@ -46,7 +51,7 @@ def convert_image(png: Path) -> tuple[dict, list[dict]]:
         raise ValueError(f'{png} cannot be read as an image')
     annotations = []
     for value in np.unique(ids).tolist():
-        # Things only: a group has its label id alone.
+        # An instance has label id * 1000 + n, a group only the label id.
         label = id2label.get(value // 1000 if value >= 1000 else value)
         if label is None:
             raise ValueError(
@@ -77,8 +82,8 @@ def convert_split(
     Args:
         root: Folder with ``gtFine`` and ``leftImg8bit``.
         split (str): ``train`` or ``val``.
-        workers (int, optional): Number of processes; the number of cores by
-            default. The result does not depend on it.
+        workers (int, optional): Number of processes, on which the result does
+            not depend. Defaults to None, the number of cores.
 
     Returns:
         dict: ``images`` in the sorted order of their files, so that their
@@ -86,8 +91,7 @@ def convert_split(
         ``iscrowd``), and ``categories``: the eight evaluated classes.
 
     Raises:
-        FileNotFoundError: if there is no instance PNG, or an image is
-            missing.
+        FileNotFoundError: if no instance PNG exists, or an image is missing.
         ValueError: See :func:`convert_image`.
     """
     root = Path(root)
@@ -101,15 +105,15 @@ def convert_split(
     photos = root / 'leftImg8bit' / split
     with ProcessPoolExecutor(workers) as pool:
         results = pool.map(convert_image, files, chunksize=8)
-        results = track(results, split, total=len(files))
-        images, annotations = collect(_with_photo(results, photos))
+        tracked = track(results, split, total=len(files))
+        images, annotations = collect(_with_photo(tracked, photos))
     return dict(images=images, annotations=annotations, categories=CATEGORIES)
 
 
 def _with_photo(
-    results: Iterator[tuple[dict, list[dict]]], photos: Path
+    results: Iterable[tuple[dict, list[dict]]], photos: Path
 ) -> Iterator[tuple[dict, list[dict]]]:
-    """Pass on the entries of images whose photo is there."""
+    """Yield the entries of images, and check that their photos exist."""
     for image, entries in results:
         path = photos / image['file_name']
         if not path.is_file():
@@ -127,9 +131,10 @@ def convert(
 
     Args:
         root: Folder with ``gtFine`` and ``leftImg8bit``.
-        splits (Sequence[str]): Defaults to ``train`` and ``val``.
-        workers (int, optional): Number of processes; the number of cores by
-            default.
+        splits (Sequence[str]): Splits to convert. Defaults to ``train`` and
+            ``val``.
+        workers (int, optional): Number of processes. Defaults to None, the
+            number of cores.
 
     Raises:
         FileNotFoundError, ValueError: See :func:`convert_split`.

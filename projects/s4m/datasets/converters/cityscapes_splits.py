@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Labelled and unlabelled parts of Cityscapes' (or Shapes') training set."""
+"""Split Cityscapes' (or Shapes') training set into two parts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ def read_list(path: str | os.PathLike, names: list[str]) -> set[str]:
         names (list[str]): Names of all training images, see :func:`stem_of`.
 
     Raises:
-        FileNotFoundError: that says where the lists are published.
+        FileNotFoundError: if there is no list; the message says where the
+            lists are published.
         ValueError: if a line does not name a training image, or the list is
             empty.
     """
@@ -47,7 +48,12 @@ def read_list(path: str | os.PathLike, names: list[str]) -> set[str]:
 
 
 def stem_of(image: dict) -> str:
-    """Give the city, sequence and frame of a COCO image entry."""
+    """Return the city, sequence and frame of a COCO image entry.
+
+    Example:
+        >>> stem_of(dict(file_name='ulm/ulm_000001_000019_leftImg8bit.png'))
+        'ulm_000001_000019'
+    """
     return Path(image['file_name']).name.removesuffix('_leftImg8bit.png')
 
 
@@ -59,7 +65,7 @@ def make_split(
     seed: int | None = None,
     unlabeled: str = 'all',
 ) -> None:
-    """Write the two parts of the training set.
+    """Write the labelled and the unlabelled part of the training set.
 
     The files are ``annotations/semi/{published,seed0}@{percent}.json`` with
     the labelled images and ``...-unlabeled.json`` with the unlabelled ones.
@@ -69,14 +75,16 @@ def make_split(
             :func:`s4m.datasets.converters.cityscapes.convert`.
         percent (float): Percentage of labelled images, in (0, 100]. With
             ``published`` it only names the files.
-        published (optional): Published list, see :func:`read_list`.
-        seed (int, optional): Seed of a draw. Give either it or a list.
-        unlabeled (str): ``all`` (default): the labelled images are among the
-            unlabelled ones; ``rest``: they are not.
+        published (optional): Published list, see :func:`read_list`. Defaults
+            to None.
+        seed (int, optional): Seed of a draw; required without a list and
+            refused with one. Defaults to None.
+        unlabeled (str): ``all`` or ``rest``, whether the unlabelled images
+            include the labelled ones or not. Defaults to ``all``.
 
     Raises:
         FileNotFoundError: if the COCO file or the list does not exist.
-        ValueError: if an argument or the list is bad.
+        ValueError: if an argument or the list is invalid.
     """
     if (published is None) == (seed is None):
         raise ValueError('Give either a published list or a seed.')
@@ -95,6 +103,7 @@ def make_split(
     if published is not None:
         name, chosen = 'published', read_list(published, names)
     else:
+        assert seed is not None  # checked above
         name, chosen = f'seed{seed}', draw(names, percent, seed)
     splitter = Splitter(data)
     ids = {i['id'] for i in data['images'] if stem_of(i) in chosen}

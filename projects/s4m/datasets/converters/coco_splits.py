@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Labelled and unlabelled parts of a data set in COCO's format."""
+"""Split a data set in COCO's format into labelled and unlabelled parts."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 
 import numpy as np
@@ -14,24 +14,24 @@ from rich.progress import track
 
 from ..coco_io import read_coco, write_coco
 
-#: COCO's labelled images, below its data root.
+#: Annotation file of COCO's labelled images, below the data root.
 TRAIN = 'annotations/instances_train2017.json'
-#: What the numbers of a list of draws may be, see :func:`read_list`.
+#: Kinds of numbers in a list of draws, see :func:`read_list`.
 LIST_KINDS = ('annotated', 'indices', 'ids')
 
 
 def load_coco(
     path: str | os.PathLike, classes: Sequence[str] | None = None
 ) -> dict:
-    """Read a COCO file and check what a split relies on.
+    """Read a COCO file and check the properties that a split needs.
 
     Args:
         path: The file.
-        classes (Sequence[str], optional): Names of the categories to keep;
-            all by default.
+        classes (Sequence[str], optional): Names of the categories to keep.
+            Defaults to all.
 
     Raises:
-        FileNotFoundError: if there is no such file.
+        FileNotFoundError: if the file does not exist.
         ValueError: if it is not a COCO file with images, two images have the
             same id, or a class is unknown.
     """
@@ -67,15 +67,19 @@ def draw(ids: Sequence, percent: float, seed: int) -> set:
 
     Args:
         ids (Sequence): Ids or names; their order does not matter.
-        percent (float): How many of them, in (0, 100].
+        percent (float): Percentage of the ids, in (0, 100].
         seed (int): The same seed gives the same draw.
 
     Raises:
         ValueError: if ``percent`` is out of range.
+
+    Example:
+        >>> len(draw(range(200), 5, seed=0))
+        10
     """
     if not 0 < percent <= 100:
         raise ValueError(f'A percentage of {percent:g} is not in (0, 100].')
-    # Not 1182.9999 of 118287 at some percentage.
+    # The product may be 1182.9999 where 1183 is exact.
     num = max(1, int(len(ids) * percent / 100 + 1e-9))
     order = np.random.default_rng(seed).permutation(len(ids))
     ids = sorted(ids)
@@ -95,14 +99,14 @@ def read_list(
         data (dict): COCO dictionary of all images.
         percent (float): Percentage of the draw.
         fold (int): Fold of the draw.
-        kind (str): What the numbers are: ``ids`` of images, ``indices`` into
-            the images sorted by id, or ``annotated``: indices into those that
-            have an annotation other than a crowd (Detectron2's list with
+        kind (str): Kind of the numbers: ``ids`` of images, ``indices`` into
+            the images sorted by id, or ``annotated``, indices into the images
+            with an annotation other than a crowd (Detectron2's list with
             ``FILTER_EMPTY_ANNOTATIONS``, as Unbiased Teacher counts).
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it has no such draw, or a number is out of range.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if it lacks the draw, or a number is out of range.
     """
     path = Path(path)
     if not path.is_file():
@@ -127,9 +131,9 @@ def read_list(
         raise ValueError(f'{path} names no image')
     known = sorted(image['id'] for image in data['images'])
     if kind == 'ids':
-        bad = set(draws) - set(known)
-        if bad:
-            raise ValueError(f'{path}: no image has the id {min(bad)}')
+        absent = set(draws) - set(known)
+        if absent:
+            raise ValueError(f'{path}: no image has the id {min(absent)}')
         return set(draws)
     if kind == 'annotated':
         annotated = {
@@ -148,12 +152,12 @@ def read_list(
 
 
 class Splitter:
-    """Cuts one COCO dictionary into parts, as often as needed.
+    """Cuts one COCO dictionary into labelled and unlabelled parts.
 
     Args:
         data (dict): COCO dictionary of all images.
 
-    Examples:
+    Example:
         >>> images = [dict(id=1), dict(id=2)]
         >>> annotations = [dict(id=7, image_id=2)]
         >>> splitter = Splitter(dict(images=images, annotations=annotations))
@@ -165,24 +169,24 @@ class Splitter:
 
     def __init__(self, data: dict) -> None:
         self.data = data
-        self.annotations = defaultdict(list)
+        self.annotations: dict[int, list[dict]] = defaultdict(list)
         for annotation in data.get('annotations', []):
             self.annotations[annotation['image_id']].append(annotation)
         self.header = {
             k: v for k, v in data.items() if k not in ('images', 'annotations')
         }
 
-    def labeled(self, ids: set) -> dict:
-        """Give the images of some ids with their annotations.
+    def labeled(self, ids: Set) -> dict:
+        """Return the images of some ids with their annotations.
 
-        Both are in the order of the file.
+        Images are in the order of the file.
         """
         images = [i for i in self.data['images'] if i['id'] in ids]
         entries = [a for i in images for a in self.annotations[i['id']]]
         return dict(self.header, images=images, annotations=entries)
 
-    def unlabeled(self, without: set | frozenset = frozenset()) -> dict:
-        """Give all images without annotations, except those of some ids."""
+    def unlabeled(self, without: Set = frozenset()) -> dict:
+        """Return all images but some, without annotations."""
         images = [i for i in self.data['images'] if i['id'] not in without]
         return dict(self.header, images=images, annotations=[])
 
@@ -199,7 +203,7 @@ def make_splits(
     classes: Sequence[str] | None = None,
     extra: str | None = None,
 ) -> None:
-    """Write the labelled and unlabelled parts in MMDetection's names.
+    """Write the labelled and unlabelled parts under MMDetection's names.
 
     The files are ``{stem}.{fold}@{percent}.json`` with the labelled images,
     ``...-unlabeled.json`` with the others, and ``{stem}.all-unlabeled.json``
@@ -211,19 +215,22 @@ def make_splits(
         fold (Sequence[int]): Seeds of the draws, or folds of ``index_list``.
             Defaults to fold 1.
         ann (str): COCO file of all labelled images, below the root.
-            Defaults to COCO's.
-        out (str): Folder of the files, below the root.
+            Defaults to COCO's train2017.
+        out (str): Folder of the files, below the root. Defaults to
+            ``semi_anns``.
         index_list (optional): File of published draws, see
-            :func:`read_list`; by default the draws are seeded.
+            :func:`read_list`. Defaults to None, which draws with the seeds.
         list_kind (str): ``annotated``, ``indices`` or ``ids``, see
             :func:`read_list`. Defaults to ``annotated``.
-        classes (Sequence[str], optional): Categories to keep; all by default.
+        classes (Sequence[str], optional): Categories to keep. Defaults to
+            all.
         extra (str, optional): COCO file of further unlabelled images, below
-            the root. It is written with the categories of the labelled ones.
+            the root, which gets the categories of the labelled images.
+            Defaults to None.
 
     Raises:
         FileNotFoundError: if a file does not exist.
-        ValueError: if a file or a percentage is bad, or a draw has no
+        ValueError: if a file or a percentage is invalid, or a draw has no
             annotation.
     """
     root = Path(root)
@@ -232,7 +239,7 @@ def make_splits(
     ids = [image['id'] for image in data['images']]
     folder, stem = root / out, Path(ann).stem
     jobs = [(p, f) for p in percent for f in fold]
-    # All draws first: a bad list writes nothing.
+    # All draws precede the writing, so that a bad list writes nothing.
     draws = [
         draw(ids, p, f)
         if index_list is None
@@ -240,7 +247,7 @@ def make_splits(
         for p, f in jobs
     ]
     if extra is not None:
-        # COCO's own file of unlabelled images has no categories.
+        # COCO's file of unlabelled images has no categories.
         others = read_coco(root / extra, needs=('images',))
         _check_images(others, root / extra)
         write_coco(

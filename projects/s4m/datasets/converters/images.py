@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Folders of images as unlabelled sets in COCO's format."""
+"""Describe folders of images as unlabelled sets in COCO's format."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def find_images(path: str | os.PathLike) -> list[Path]:
         path: A folder, or an image.
 
     Raises:
-        FileNotFoundError: if there is none.
+        FileNotFoundError: if there is no image.
     """
     path = Path(path)
     if path.is_file():
@@ -45,7 +45,7 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:
         path: An image.
 
     Raises:
-        ValueError: if it is not an image.
+        ValueError: if the file is not an image.
     """
     try:
         with Image.open(path) as image:
@@ -60,8 +60,8 @@ def describe(folder: str | os.PathLike, categories: list[dict]) -> dict:
     """Make the COCO dictionary of a folder of images.
 
     Args:
-        folder: The file names are relative to it.
-        categories (list[dict]): COCO categories.
+        folder: Folder that the file names are relative to.
+        categories (list[dict]): Entries ``categories`` of a COCO file.
 
     Returns:
         dict: ``images`` in sorted order with ids from 0, no
@@ -90,13 +90,13 @@ def images_to_coco(
     """Write the COCO file of a folder of unlabelled images.
 
     Args:
-        folder: The file names are relative to it.
+        folder: Folder that the file names are relative to.
         categories: COCO file of the labelled images, whose categories are
-            taken.
+            copied.
         out: The file to write.
 
     Raises:
-        FileNotFoundError: if there is no image, or no such file.
+        FileNotFoundError: if there is no image, or the COCO file is missing.
         ValueError: if a file cannot be read.
     """
     data = describe(folder, read_coco(categories)['categories'])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draws from labelled and unlabelled images."""
+"""Draw from labelled and unlabelled images."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from ..semi_dataset import DrawIndex, SemiDataset
 
 
 def repeat_factors(dataset, threshold: float) -> Tensor:
-    """Repeat factor of each image, by its rarest class.
+    """Compute the repeat factor of each image by its rarest class.
 
-    ``r(c) = max(1, sqrt(threshold / f(c)))`` with f(c) the share of images
-    that show class c; an image's factor is the maximum over its classes
-    (`LVIS <https://arxiv.org/abs/1908.03195>`_). Images are not read.
+    ``r(c) = max(1, sqrt(threshold / f(c)))``, where f(c) is the share of
+    images that show class c; an image's factor is the maximum over its
+    classes (`LVIS <https://arxiv.org/abs/1908.03195>`_). No image is read.
 
     Args:
-        dataset (BaseDetDataset): The images.
-        threshold (float): Share t of images below which a class is rare.
+        dataset (BaseDetDataset): Data set of N images.
+        threshold (float): Share of images below which a class is rare.
 
     Returns:
-        Tensor: (N, ) fp64, at least 1.
+        Tensor: (N, ) fp64 factors, at least 1.
     """
     classes = [
         {
@@ -52,36 +52,40 @@ def repeat_factors(dataset, threshold: float) -> Tensor:
 
 @DATA_SAMPLERS.register_module()
 class SemiSampler(Sampler):
-    """Endless flat indices of labelled and unlabelled images.
+    """Draws endless flat indices of labelled and unlabelled images.
 
     Use it as ``sampler`` of a loader whose ``batch_size`` is
-    ``num_labeled + num_unlabeled``: every batch is one block of so many
-    labelled and so many unlabelled images. Labelled images are drawn by
-    repeat-factor sampling with stochastic rounding, unlabelled ones
+    ``num_labeled + num_unlabeled``: every batch is one block of this many
+    labelled and unlabelled images. Labelled images are drawn by
+    repeat-factor sampling with stochastic rounding, unlabelled images
     uniformly, both without replacement within a round.
 
-    Without the two numbers each image of both sets is drawn once in a round,
-    in random order: the two sets are one, and a batch of any size has as many
-    labelled images as chance gives it, perhaps none.
+    Without the two numbers both sets are one: each image is drawn once in a
+    round, in random order, and a batch has a random number of labelled
+    images, which may be 0.
 
-    All ranks share one stream, of which each takes its part, so a run is
-    reproducible for its number of processes.
+    All ranks share one stream and take turns, so that a run is reproducible
+    for its number of processes.
 
     Args:
         dataset (SemiDataset): Labelled, then unlabelled images.
         num_labeled (int, optional): Labelled images per batch and process.
-            None, the default, draws from both sets as one.
+            Defaults to None, which draws from both sets as one.
         num_unlabeled (int, optional): Unlabelled images per batch and
-            process; goes with ``num_labeled``.
-        repeat_thr (float): Threshold of :func:`repeat_factors`; 0 draws
-            labelled images uniformly. Defaults to 10; without effect where
-            the two sets are one.
-        seed (int, optional): Seed of the stream; by default one that all
-            processes share.
+            process; required with ``num_labeled``. Defaults to None.
+        repeat_thr (float): Threshold of :func:`repeat_factors`. 0 draws
+            labelled images uniformly. It has no effect if both sets are one.
+            Defaults to 10.
+        seed (int, optional): Seed of the stream. Defaults to None, a random
+            seed that all processes share.
 
     Raises:
         ValueError: if an argument is out of range, or one number is given
             without the other.
+
+    Example:
+        >>> sampler = dict(type='SemiSampler', num_labeled=4, num_unlabeled=4)
+        >>> loader = dict(batch_size=8, sampler=sampler)
     """
 
     def __init__(
@@ -119,7 +123,7 @@ class SemiSampler(Sampler):
         self._skipped = 0
 
     def _rounds(self, repeats: Tensor, stream: int) -> Iterator[int]:
-        """Shuffled rounds, each image ``repeats`` times on average."""
+        """Yield shuffled rounds, each image ``repeats`` times on average."""
         generator = torch.Generator()
         generator.manual_seed(self.seed + stream)
         whole = repeats.floor()
@@ -133,7 +137,7 @@ class SemiSampler(Sampler):
             yield from indices[order].tolist()
 
     def _indices(self) -> Iterator[int]:
-        """This rank's flat indices, block by block."""
+        """Yield the flat indices of this rank, block by block."""
         if self.num_labeled is None:
             both = torch.ones(sum(self.sizes), dtype=torch.float64)
             stream = self._rounds(both, stream=0)
@@ -154,7 +158,7 @@ class SemiSampler(Sampler):
                 yield self.sizes[0] + index
 
     def __iter__(self) -> Iterator[DrawIndex]:
-        """Yield indices that carry their draw's seed."""
+        """Yield indices that carry the seed of their draw."""
         stream = itertools.islice(self._indices(), self._skipped, None)
         for draw, index in enumerate(stream, self._skipped):
             yield DrawIndex(index, (self.seed, self.rank, draw))
@@ -162,18 +166,21 @@ class SemiSampler(Sampler):
     def skip(self, num_samples: int) -> None:
         """Start at an absolute position of the stream, when resuming.
 
-        Only indices are drawn, no image is read.
+        Only indices are drawn; no image is read.
 
         Args:
-            num_samples (int): Indices of this rank that were used already.
+            num_samples (int): Number of indices that this rank has used.
+
+        Raises:
+            ValueError: if the number is negative.
         """
         if num_samples < 0:
             raise ValueError(f'num_samples must be >= 0, got {num_samples}')
         self._skipped = num_samples
 
     def set_epoch(self, epoch: int) -> None:
-        """Nothing to do: the stream is endless."""
+        """Do nothing, since the stream is endless."""
 
     def __len__(self) -> int:
-        """Number of images, labelled and unlabelled."""
+        """Return the number of labelled and unlabelled images."""
         return sum(self.sizes)

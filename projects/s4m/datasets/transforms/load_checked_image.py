@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images that are what their annotation says."""
+"""Load images and compare their size with the annotation."""
 
 from __future__ import annotations
 
@@ -11,21 +11,24 @@ from mmdet.registry import TRANSFORMS
 class LoadCheckedImage(LoadImageFromFile):
     """MMCV's ``LoadImageFromFile`` that compares the size.
 
-    A photo with an EXIF orientation is turned when it is read; masks that
-    were drawn on the file's own pixels would silently lie elsewhere.
+    MMCV rotates a photo with an EXIF orientation, and masks that were drawn
+    on the unrotated pixels would silently be misplaced.
 
     Raises:
-        ValueError: if the image has another size than its annotation says.
+        ValueError: if the image has another size than its annotation.
+
+    Example:
+        >>> step = dict(type='LoadCheckedImage', backend_args=None)
     """
 
     def transform(self, results: dict) -> dict | None:
-        """Load, and compare with ``height`` and ``width`` if they are there.
+        """Load, and compare with ``height`` and ``width`` if they are known.
 
         Args:
             results (dict): Sample with ``img_path``.
 
         Returns:
-            dict: with ``img``, ``img_shape`` and ``ori_shape``.
+            dict: The sample with ``img``, ``img_shape`` and ``ori_shape``.
         """
         results = super().transform(results)
         if results is None or results.get('height') is None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Annotations whose masks are not decoded while they are loaded."""
+"""Load annotations without decoding their masks."""
 
 from __future__ import annotations
 
@@ -13,13 +13,20 @@ from s4m.structures import LazyMasks
 class LoadLazyAnnotations(LoadAnnotations):
     """MMDet's ``LoadAnnotations`` with masks as :class:`LazyMasks`.
 
-    Polygons stay polygons and RLE masks stay RLE until the pipeline's end,
-    both in one file if need be. MMDet's ``poly2mask`` decides for all of
-    them: True rasterises polygons before they are resized, False drops the
+    Polygons stay polygons and RLE masks stay RLE until the end of the
+    pipeline, also in one file. MMDet's ``poly2mask`` makes one choice for
+    both: True rasterises polygons before they are resized, False drops the
     RLE masks.
 
-    Required, modified and added keys, and arguments, are those of
-    ``LoadAnnotations`` but for ``poly2mask``.
+    The keys and arguments are the same as in ``LoadAnnotations``, without
+    ``poly2mask``.
+
+    Args:
+        with_mask (bool): Whether masks are loaded. Defaults to True.
+        **kwargs: Other arguments of ``LoadAnnotations``.
+
+    Example:
+        >>> step = dict(type='LoadLazyAnnotations', with_bbox=True)
     """
 
     def __init__(self, with_mask: bool = True, **kwargs) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Resizing and a random crop in one step."""
+"""Resize and crop an image at random in one step."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _SUPPORT.update(bicubic=2, lanczos=3)
 
 @TRANSFORMS.register_module()
 class ResizeCrop(Resize):
-    """MMDet's ``Resize`` and ``RandomCrop``, of which only the crop is made.
+    """MMDet's ``Resize`` and ``RandomCrop``, which computes the crop only.
 
     Use it as the ``resize_type`` of MMDet's ``RandomChoiceResize`` or
-    ``RandomResize``, which draw the scale. The result is that of the two
+    ``RandomResize``, which draw the scale. The result equals the two
     transforms with the same random numbers, up to rounding: Pillow holds the
     source region in single precision, so that one value in some hundreds
     differs by a grey level (docs/differences.md).
 
     detectron2 resizes with Pillow, whose filter widens when an image shrinks;
-    OpenCV's does not, and aliases.
+    OpenCV's filter does not, so that the result aliases.
 
-    Required, modified and added keys are those of the two transforms. Where
-    there are masks, boxes are tight around what the crop shows of them.
+    Required, modified and added keys are the same as for the two transforms.
+    If there are masks, boxes are tight around their visible parts.
 
     Args:
         crop_size (tuple[int, int]): (width, height) of the crop in pixels; a
@@ -40,23 +40,26 @@ class ResizeCrop(Resize):
             a target, with its class, an empty mask and a box of no size.
             Mask2Former's data mapper for Cityscapes, which Guided
             Distillation and S4M use, keeps such objects; detectors with boxes
-            cannot use them. Default: False.
-        keep_ratio (bool): Whether the ratio of height and width stays, as
-            in MMDet's ``Resize``. Defaults to True.
-        backend (str): ``pillow`` or ``cv2``. Default: ``pillow``.
+            cannot use them. Defaults to False.
+        keep_ratio (bool): Whether the aspect ratio stays, as in MMDet's
+            ``Resize``. Defaults to True.
+        backend (str): ``pillow`` or ``cv2``. Defaults to ``pillow``.
         **kwargs: Other arguments of ``Resize``.
 
     Raises:
-        ValueError: if Pillow lacks the interpolation, or an image is not of
-            bytes.
+        ValueError: if Pillow lacks the interpolation, or an image is not
+            uint8.
 
     Example:
-        >>> dict(
+        >>> step = dict(
         ...     type='RandomChoiceResize',
         ...     scales=[(4096, 512), (4096, 1024)],
         ...     resize_type='ResizeCrop',
         ...     crop_size=(1024, 512),
-        ... )  # doctest: +SKIP
+        ... )
+        >>> crop = ResizeCrop((64, 32), crop_size=(16, 16))
+        >>> crop(dict(img=np.zeros((64, 128, 3), np.uint8)))['img'].shape
+        (16, 16, 3)
     """
 
     def __init__(
@@ -89,7 +92,7 @@ class ResizeCrop(Resize):
                 ``gt_seg_map``.
 
         Returns:
-            dict: the same with the crop, and ``img_shape``, ``scale``,
+            dict: The sample with the crop, and ``img_shape``, ``scale``,
             ``scale_factor`` and ``homography_matrix``.
         """
         height, width = results['img'].shape[:2]
@@ -124,13 +127,13 @@ class ResizeCrop(Resize):
 
     @cache_randomness
     def _offset(self, down: int, right: int) -> tuple[int, int]:
-        """Top and left of the crop."""
+        """Draw the top and left of the crop."""
         return self.crop._rand_offset((down, right))
 
     def _crop_instances(
         self, results: dict, size: tuple[int, int], box: np.ndarray
     ) -> None:
-        """Boxes and masks in the crop; labels and flags of those that stay."""
+        """Crop boxes and masks, and filter labels and flags."""
         valid = np.ones(0, dtype=bool)
         boxes = results.get('gt_bboxes')
         if boxes is not None:
@@ -158,7 +161,7 @@ class ResizeCrop(Resize):
                 results[key] = results[key][valid]
 
     def __repr__(self) -> str:
-        """Arguments of the resizing and of the crop."""
+        """Return the arguments of the resizing and of the crop."""
         return (
             f'{super().__repr__()[:-1]}, crop_size={self.crop.crop_size}, '
             f'keep_empty={self.keep_empty})'
@@ -172,14 +175,18 @@ def _resize_region(
     interpolation: str,
     backend: str,
 ) -> np.ndarray:
-    """A box of the resized image, from the part of the source that it shows.
+    """Compute a box of the resized image from a part of the source.
 
     Args:
         image (np.ndarray): (H, W) or (H, W, C), uint8 with Pillow.
         size (tuple[int, int]): (width, height) of the whole resized image.
-        box (np.ndarray): (4, ) integer (x1, y1, x2, y2) of the result in it.
+        box (np.ndarray): (4, ) integer (x1, y1, x2, y2) of the result in the
+            resized image.
         interpolation (str): Interpolation of ``mmcv.imresize``.
         backend (str): Backend of ``mmcv.imresize``.
+
+    Raises:
+        ValueError: if the image is not uint8 and the backend is Pillow.
     """
     if backend != 'pillow':
         image = mmcv.imresize(

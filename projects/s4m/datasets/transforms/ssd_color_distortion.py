@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SSD's photometric distortion on bytes."""
+"""Apply SSD's photometric distortion to uint8 images."""
 
 from __future__ import annotations
 
@@ -11,20 +11,31 @@ from mmdet.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class SSDColorDistortion(PhotoMetricDistortion):
-    """Photometric distortion that clips to bytes after each operation.
+    """Distorts colours and rounds to uint8 after each operation.
 
-    `SSD <https://arxiv.org/abs/1512.02325>`_ as Mask2Former's Cityscapes
-    recipe applies it. Unlike MMDet's ``PhotoMetricDistortion`` it keeps the
-    image in uint8 throughout, never swaps channels, and its hue is in
-    OpenCV's byte units (0..180 for the full circle).
+    This is the distortion of `SSD <https://arxiv.org/abs/1512.02325>`_ as in
+    Mask2Former's Cityscapes recipe. Unlike MMDet's
+    ``PhotoMetricDistortion``, it keeps the image in uint8 throughout, never
+    swaps channels, and measures hue in OpenCV's units (180 is the full
+    circle).
 
     Required Keys: img. Modified Keys: img.
 
     Args:
-        brightness_delta (int): Added value.
-        contrast_range (tuple[float, float]): Factor.
-        saturation_range (tuple[float, float]): Factor.
-        hue_delta (int): Shift, of 180.
+        brightness_delta (int): Maximum absolute change of all values.
+            Defaults to 32.
+        contrast_range (tuple[float, float]): Range of the factor of all
+            values. Defaults to (0.5, 1.5).
+        saturation_range (tuple[float, float]): Range of the factor of the
+            saturation. Defaults to (0.5, 1.5).
+        hue_delta (int): Maximum absolute shift of the hue, in half degrees.
+            Defaults to 18.
+
+    Example:
+        >>> step = dict(type='SSDColorDistortion', hue_delta=9)
+        >>> image = np.full((2, 2, 3), 128, np.uint8)
+        >>> SSDColorDistortion()(dict(img=image))['img'].dtype
+        dtype('uint8')
     """
 
     def transform(self, results: dict) -> dict:
