@@ -11,6 +11,19 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 
+def spatial_size(maps: Tensor) -> tuple[int, int]:
+    """Height and width of maps.
+
+    Args:
+        maps (Tensor): (..., H, W).
+
+    Returns:
+        tuple[int, int]: (H, W).
+    """
+    height, width = maps.shape[-2:]
+    return height, width
+
+
 def upsample_masks(logits: Tensor, size: tuple[int, int]) -> Tensor:
     """Bilinear (N, H, W) binary masks of (N, h, w) logits.
 
@@ -60,14 +73,14 @@ def resize_valid_part(
 
 
 def _bilinear(x: Tensor, size: tuple[int, int]) -> Tensor:
-    if tuple(x.shape[-2:]) == size:
+    if spatial_size(x) == size:
         return x
     return F.interpolate(x, size, mode='bilinear', align_corners=False)
 
 
 def resize_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize (n, H, W) bool masks to another size with nearest sampling."""
-    if tuple(masks.shape[-2:]) == size:
+    if spatial_size(masks) == size:
         return masks
     if len(masks) == 0:
         return masks.new_zeros((0, *size))
@@ -88,7 +101,7 @@ def masks_at_image_size(item: InstanceData, size: tuple[int, int]) -> Tensor:
     Returns:
         Tensor: (n, H, W) bool.
     """
-    if tuple(item.masks.shape[-2:]) == size:
+    if spatial_size(item.masks) == size:
         return item.masks
     return upsample_masks(item.mask_logits, size)
 

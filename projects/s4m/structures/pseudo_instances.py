@@ -11,7 +11,12 @@ from mmdet.utils import InstanceList
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from .masks import masks_at_image_size, masks_to_boxes, resize_masks
+from .masks import (
+    masks_at_image_size,
+    masks_to_boxes,
+    resize_masks,
+    spatial_size,
+)
 
 
 @dataclass(frozen=True)
@@ -146,7 +151,7 @@ def check_pseudo_instances(
     for i, item in enumerate(instances):
         for name, field in FIELDS.items():
             if name in item:
-                _check_field(item, name, field, tuple(image_size), i)
+                _check_field(item, name, field, image_size, i)
             elif field.required:
                 raise ValueError(
                     f'Pseudo-labels of image {i} have no field {name!r}, '
@@ -174,7 +179,7 @@ def _check_field(
             f'{where} has {value.dim()} dimensions of {value.dtype}, but '
             f'should have {field.dims} of kind {field.dtype}.'
         )
-    if field.size != 'either' or tuple(value.shape[1:]) == image_size:
+    if field.size != 'either' or spatial_size(value) == image_size:
         return
     logits = item.get('mask_logits')
     if logits is None or logits.shape[1:] != value.shape[1:]:

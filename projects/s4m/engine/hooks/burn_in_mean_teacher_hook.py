@@ -10,6 +10,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
+from s4m.models.detectors import SemiInstanceSegmentor
 from s4m.utils.checkpoints import (
     load_strictly,
     load_teacher,
@@ -120,7 +121,7 @@ class BurnInMeanTeacherHook(Hook):
                 both networks after this, would leave random weights in place
                 of tensors that do not fit.
         """
-        model = _unwrap(runner.model)
+        model = _segmentor(runner)
         # Testing loads too, but builds no training loop.
         training = isinstance(runner._train_loop, BaseLoop)
         is_start = training and not runner._resume
@@ -147,7 +148,7 @@ class BurnInMeanTeacherHook(Hook):
             ValueError: if it does not fit, or the strategy needs a teacher
                 and the config names none.
         """
-        model = _unwrap(runner.model)
+        model = _segmentor(runner)
         # A resumed run has its teacher already.
         if self.needs_teacher and runner.iter == 0:
             if model.teacher_checkpoint is not None:
@@ -173,7 +174,7 @@ class BurnInMeanTeacherHook(Hook):
             batch_idx (int): Not used.
             data_batch (dict, optional): Not used.
         """
-        model = _unwrap(runner.model)
+        model = _segmentor(runner)
         iteration = runner.iter
         burning = iteration < self.burn_in
         labelled_only = burning and self.strategy == 'standard'
@@ -205,5 +206,7 @@ class BurnInMeanTeacherHook(Hook):
             torch._foreach_copy_(teacher_other, student_other)
 
 
-def _unwrap(model: nn.Module) -> nn.Module:
+def _segmentor(runner: Runner) -> SemiInstanceSegmentor:
+    """The runner's model without the wrapper of distributed training."""
+    model = runner.model
     return model.module if is_model_wrapper(model) else model

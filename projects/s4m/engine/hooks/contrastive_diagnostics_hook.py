@@ -8,6 +8,8 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from s4m.models.losses import PixelContrastiveLoss
+
 
 @HOOKS.register_module()
 class ContrastiveDiagnosticsHook(Hook):
@@ -41,13 +43,14 @@ class ContrastiveDiagnosticsHook(Hook):
         """Find the loss."""
         model = runner.model
         model = model.module if is_model_wrapper(model) else model
-        self._loss = getattr(model, 'loss_contrast', None)
-        if self._loss is None:
+        loss = getattr(model, 'loss_contrast', None)
+        if loss is None:
             raise ValueError(
                 'ContrastiveDiagnosticsHook: the model has no loss_contrast; '
                 "set model.loss_contrast=dict(type='PixelContrastiveLoss', "
                 '...) or drop the hook.'
             )
+        self._loss: PixelContrastiveLoss = loss
 
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch=None

@@ -12,7 +12,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from s4m.structures.masks import upsample_masks
+from s4m.structures.masks import spatial_size, upsample_masks
 from s4m.visualization import palette
 
 
@@ -110,11 +110,11 @@ class PseudoLabelRefineHook(Hook):
     ) -> None:
         """Draw the teacher's masks beside the refined ones of one image."""
         chosen = max(range(len(teacher)), key=lambda i: len(teacher[i]))
-        image = rgb[chosen].clamp(0, 255).byte()
-        image = image.permute(1, 2, 0).cpu().numpy()
+        pixels = rgb[chosen].clamp(0, 255).byte()
+        image = pixels.permute(1, 2, 0).cpu().numpy()
         panels = []
         for masks in (
-            upsample_masks(teacher[chosen].mask_logits, tuple(rgb.shape[-2:])),
+            upsample_masks(teacher[chosen].mask_logits, spatial_size(rgb)),
             refined[chosen].masks,
         ):
             visualizer = runner.visualizer

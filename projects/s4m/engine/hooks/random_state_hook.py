@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mmdet.registry import HOOKS
 from mmengine.dist import all_gather_object, get_rank, get_world_size
 from mmengine.hooks import CheckpointHook, Hook
@@ -22,7 +24,9 @@ def _reseed_samplers(loader: DataLoader, old: int, new: int) -> None:
     A sampler whose config names a seed of its own keeps it.
     """
     inner = getattr(loader.batch_sampler, 'sampler', None)
-    for sampler in (loader.sampler, loader.batch_sampler, inner):
+    # A seed is no part of PyTorch's interface of a sampler.
+    samplers: tuple[Any, ...] = (loader.sampler, loader.batch_sampler, inner)
+    for sampler in samplers:
         if getattr(sampler, 'seed', None) == old:
             sampler.seed = new
 
@@ -61,7 +65,7 @@ class RandomStateHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Seed the samplers of a resumed run, then this process."""
-        if runner.seed != self._start_seed:
+        if self._start_seed not in (None, runner.seed):
             _reseed_samplers(
                 runner.train_dataloader, self._start_seed, runner.seed
             )

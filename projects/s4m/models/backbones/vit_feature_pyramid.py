@@ -87,7 +87,9 @@ class ViTFeaturePyramid(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        import timm  # a second of every start that does not need it
+        # Importing timm takes a second of every start: only here.
+        import timm
+        from timm.models.vision_transformer import VisionTransformer
 
         if not timm.is_model(arch):
             near = timm.list_models(f'*{arch[:5]}*')[:8]
@@ -105,10 +107,11 @@ class ViTFeaturePyramid(BaseModule):
             drop_path_rate=drop_path_rate,
             **(vit_cfg or {}),
         )
+        assert isinstance(vit, VisionTransformer)
         vit.set_grad_checkpointing(with_cp)
         self.vit = vit
         self.arch = arch
-        self.patch_size = vit.patch_embed.patch_size[0]
+        self.patch_size: int = vit.patch_embed.patch_size[0]
         self.strides = tuple(strides)
         self.frozen = frozen
         if isinstance(out_channels, int):
@@ -254,7 +257,7 @@ class ViTFeaturePyramid(BaseModule):
         if self.resample == 'conv':
             return index * stride + min(stride, self.patch_size) / 2
         if self.fit == 'stretch':
-            stride = length / len(index)
+            return (index + 0.5) * (length / len(index))
         return (index + 0.5) * stride
 
     def _full_patches(self, length: int) -> int:
@@ -263,10 +266,11 @@ class ViTFeaturePyramid(BaseModule):
         A strided convolution pads for itself, and a stretched grid covers
         the input at any stride: there, full patches are enough.
         """
+        covered: float = length
         if self.resample != 'conv' and self.fit == 'pad':
             coarsest = max(self.strides)
-            length = math.ceil(length / coarsest) * coarsest
-        return math.ceil(length / self.patch_size) * self.patch_size
+            covered = math.ceil(length / coarsest) * coarsest
+        return math.ceil(covered / self.patch_size) * self.patch_size
 
 
 def _resampler(channels: int, patch: int, stride: float) -> nn.Module:

@@ -5,23 +5,26 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from mmengine.logging import print_log
-from torch import Tensor, nn
+from torch import Tensor
 
 from s4m.utils.checkpoints import load_strictly, read_weights
+
+if TYPE_CHECKING:
+    from timm.models.vision_transformer import VisionTransformer
 
 # Parts of a classifier or of pre-training, which a backbone does not have.
 _DROPPED = ('head.', 'mask_token')
 
 
-def load_vit(vit: nn.Module, checkpoint: str, arch: str) -> None:
+def load_vit(vit: VisionTransformer, checkpoint: str, arch: str) -> None:
     """Load a transformer strictly; position embeddings are resampled.
 
     Args:
-        vit (nn.Module): A timm ``VisionTransformer``, which receives the
-            weights.
+        vit (VisionTransformer): timm's model, which receives the weights.
         checkpoint (str): A file, or an address ``http(s)://``.
         arch (str): Name of the transformer, for messages.
 
@@ -82,7 +85,9 @@ _TRANSFORMERS = (
 
 def _from_transformers(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The authors' layout of a DINOv2 in transformers' key names."""
-    out, parts = {}, {}
+    out: dict[str, Tensor] = {}
+    #: Query, key and value of each joint projection.
+    parts: dict[str, dict[str, Tensor]] = {}
     for key, value in state.items():
         name = key.removeprefix('dinov2.')
         match = re.match(

@@ -10,7 +10,12 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from s4m.structures import join_instances, replace_fields
-from s4m.structures.masks import masks_at_image_size, occupied_range, topmost
+from s4m.structures.masks import (
+    masks_at_image_size,
+    occupied_range,
+    spatial_size,
+    topmost,
+)
 
 _MODES = ('static', 'dynamic')
 
@@ -76,7 +81,7 @@ class RefinedCopyPaste(nn.Module):
             with ``masks`` (n, H, W), ``pasted`` (n, ) bool and the other
             fields of the input but ``mask_logits``. Inputs are not changed.
         """
-        size = tuple(rgb.shape[-2:])
+        size = spatial_size(rgb)
         instances = [_before_pasting(item, size) for item in instances]
         batch = len(instances)
         if batch < 2:

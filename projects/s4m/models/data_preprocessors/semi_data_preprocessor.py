@@ -57,6 +57,10 @@ class SemiDataPreprocessor(DetDataPreprocessor):
         ValueError: if ``rgb_to_bgr`` is given, since no image arrives as RGB.
     """
 
+    # DetDataPreprocessor's switches, which a batch of pixels turns over.
+    _channel_conversion: bool
+    _enable_normalize: bool
+
     def __init__(
         self,
         mean: Sequence[float],

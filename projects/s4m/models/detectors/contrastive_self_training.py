@@ -16,12 +16,12 @@ from mmdet.structures.mask import BitmapMasks
 from mmdet.utils import OptConfigType
 from torch import Tensor, nn
 
-from s4m.structures.masks import pad_masks
+from s4m.structures.masks import pad_masks, spatial_size
 
 from ..losses import FeatureGrid, PixelContrastiveLoss
 
 #: Losses of a pass, features, and the mask and class logits of K queries.
-Pass = tuple[dict[str, Tensor], Tensor, Tensor, Tensor]
+Pass = tuple[dict[str, Tensor], Tensor | None, Tensor | None, Tensor | None]
 
 #: Mask logit of a query that an image does not have.
 NOWHERE = -1e4
@@ -141,7 +141,7 @@ class ContrastiveSelfTrainingMixin(metaclass=ABCMeta):
             detector whose features lie elsewhere overrides this method.
         """
         return FeatureGrid.covering(
-            tuple(features.shape[-2:]), image_size, features.device
+            spatial_size(features), image_size, features.device
         )
 
     def loss(
@@ -197,14 +197,16 @@ class ContrastiveSelfTrainingMixin(metaclass=ABCMeta):
         self, passes: Sequence[tuple], annotated: Sequence[bool]
     ) -> Tensor:
         """L_pxl of all images of the step at once."""
-        pixels, samples, weak, masks, classes = zip(*passes, strict=True)
+        assert self.loss_contrast is not None
+        assert self.strong_augment is not None
+        pixels, groups, weak, masks, classes = zip(*passes, strict=True)
         _check_one_size(pixels)
         rgb = torch.cat(pixels)
-        samples = [*itertools.chain(*samples)]
+        samples = [*itertools.chain(*groups)]
         with torch.no_grad():
             sizes = [tuple(s.img_shape[:2]) for s in samples]
             strong = self.encode_features(self.strong_augment(rgb, sizes))
-        grid = self.feature_grid(strong, tuple(rgb.shape[-2:]))
+        grid = self.feature_grid(strong, spatial_size(rgb))
         gt_ids = None
         if self.loss_contrast.keep_statistics:
             unknown = rgb.new_full(strong.shape[-2:], -1, dtype=torch.long)
@@ -230,7 +232,7 @@ class ContrastiveSelfTrainingMixin(metaclass=ABCMeta):
 
 def _check_one_size(pixels: Sequence[Tensor]) -> None:
     """Refuse branches whose padded images differ in size."""
-    sizes = [tuple(rgb.shape[-2:]) for rgb in pixels]
+    sizes = [spatial_size(rgb) for rgb in pixels]
     if len(set(sizes)) > 1:
         raise ValueError(
             'Labelled and pseudo-labelled images have other sizes in a '

@@ -13,7 +13,7 @@ from mmdet.utils import ConfigType, InstanceList, OptConfigType
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from s4m.structures.masks import resize_valid_part
+from s4m.structures.masks import resize_valid_part, spatial_size
 from s4m.utils.compatibility import narrow_box_encoding
 
 from ..data_preprocessors import to_rgb
@@ -111,7 +111,7 @@ class PromptedDetector(
         check_text_encoder(detector)
         self.detector = MODELS.build(detector)
         self.reads_text = hasattr(self.detector, 'language_model')
-        self.classes = None if classes is None else tuple(classes)
+        self.classes = tuple(classes or ())
         check_classes(
             self.detector,
             self.classes,
@@ -140,11 +140,10 @@ class PromptedDetector(
             None if cfg is None else MODELS.build(cfg)
             for cfg in (loss_mask, loss_dice)
         )
-        cfg = dict(score_thr=0.0, max_per_image=100, detector_scale=None)
-        cfg |= dict(test_cfg or {})
-        self.score_thr = cfg['score_thr']
-        self.max_per_image = cfg['max_per_image']
-        self.detector_scale = cfg['detector_scale']
+        cfg = test_cfg or {}
+        self.score_thr: float = cfg.get('score_thr', 0.0)
+        self.max_per_image: int = cfg.get('max_per_image', 100)
+        self.detector_scale: tuple[int, int] | None = cfg.get('detector_scale')
         self.train(self.training)
 
     def train(self, mode: bool = True) -> PromptedDetector:
@@ -180,7 +179,7 @@ class PromptedDetector(
         masks = self._masks(
             self._encode(to_rgb(self.data_preprocessor, batch_inputs)), results
         )
-        padded = tuple(batch_inputs.shape[-2:])
+        padded = spatial_size(batch_inputs)
         for sample, pred, logits in zip(
             batch_data_samples, results, masks, strict=True
         ):
@@ -305,9 +304,7 @@ class PromptedDetector(
             for sample, item in zip(samples, instances, strict=True)
         ]
 
-    def _metainfo(
-        self, sample: DetDataSample, classes: Sequence[str] | None
-    ) -> dict:
+    def _metainfo(self, sample: DetDataSample, classes: Sequence[str]) -> dict:
         """Metainfo that the detector reads, with a text if it reads one."""
         if not self.reads_text:
             return sample.metainfo
@@ -317,6 +314,7 @@ class PromptedDetector(
         self, embeddings: SegmenterEmbeddings, samples: SampleList
     ) -> dict[str, Tensor]:
         """Losses of the masks that the objects' boxes prompt."""
+        assert self.loss_mask is not None and self.loss_dice is not None
         instances = [s.gt_instances for s in samples]
         logits = torch.cat(self._masks(embeddings, instances))
         if len(logits) == 0:
@@ -325,7 +323,7 @@ class PromptedDetector(
         target = mask_targets(
             instances,
             embeddings.image_size,
-            logits.shape[-2:],
+            spatial_size(logits),
             logits.device,
         )
         logits = logits.flatten(1)

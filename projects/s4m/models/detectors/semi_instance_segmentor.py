@@ -16,6 +16,7 @@ from s4m.structures import (
     check_pseudo_instances,
     project_pseudo_instances,
 )
+from s4m.structures.masks import spatial_size
 
 _TRAIN_CFG = dict(sup_weight=1.0, unsup_weight=2.0)
 _TEST_CFG = dict(
@@ -135,6 +136,8 @@ class SemiInstanceSegmentor(SemiBaseDetector):
             return losses
 
         steps = self.pseudo_label(inputs, samples)
+        # The batch has the student's view.
+        assert steps.strong_images is not None
         labels = steps.teacher if steps.refined is None else steps.refined
         count = sum(len(item) for item in labels) / len(labels)
         losses['num_pseudo'] = steps.teacher_images.new_tensor(count)
@@ -143,9 +146,9 @@ class SemiInstanceSegmentor(SemiBaseDetector):
             losses['num_pasted'] = pasted / len(steps.pasted)
         targets = project_pseudo_instances(
             steps.instances,
-            image_size=tuple(steps.strong_images.shape[-2:]),
+            image_size=spatial_size(steps.strong_images),
             target_masks=self.target_masks,
-            mask_size=tuple(steps.teacher[0].masks.shape[-2:]),
+            mask_size=spatial_size(steps.teacher[0].masks),
         )
         labelled = []
         for sample, target in zip(
@@ -205,7 +208,7 @@ class SemiInstanceSegmentor(SemiBaseDetector):
             sizes = valid_sizes(
                 data_samples['unsup_student'],
                 steps.instances,
-                tuple(steps.images.shape[-2:]),
+                spatial_size(steps.images),
             )
             steps.strong_images = self.strong_augment(
                 steps.pasted_images, sizes
@@ -292,7 +295,7 @@ def _build(cfg: OptConfigType) -> nn.Module | None:
 
 def _check(steps: PseudoLabelSteps, images: Tensor) -> None:
     if __debug__:
-        check_pseudo_instances(steps.instances, tuple(images.shape[-2:]))
+        check_pseudo_instances(steps.instances, spatial_size(images))
 
 
 def valid_sizes(

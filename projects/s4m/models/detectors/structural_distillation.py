@@ -9,7 +9,7 @@ from mmdet.structures import SampleList
 from mmdet.utils import ConfigType
 from torch import Tensor
 
-from s4m.structures.masks import mask_union
+from s4m.structures.masks import mask_union, spatial_size
 from s4m.utils.recording import record_output
 
 from ..data_preprocessors import SemiDataPreprocessor, to_rgb
@@ -173,7 +173,7 @@ class StructuralDistillMixin(SegmenterOwner):
             tuple: (B, P) token indices, (B, P, h * w) target rows, and the
             (h, w) of the segmenter's grid over the padded image.
         """
-        size = tuple(rgb.shape[-2:])
+        size = spatial_size(rgb)
         foreground = torch.stack(
             [
                 mask_union(sample.gt_instances.masks, size, rgb.device)

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from mmdet.models.detectors import BaseDetector
 from mmdet.utils import ConfigType, InstanceList
-from torch import Tensor, nn
+from torch import Tensor
 
 
 def check_text_encoder(detector: ConfigType) -> None:
@@ -34,7 +35,7 @@ def check_text_encoder(detector: ConfigType) -> None:
 
 
 def check_classes(
-    detector: nn.Module,
+    detector: BaseDetector,
     classes: Sequence[str] | None,
     classes_per_prompt: int | None,
     needed: bool,
@@ -42,7 +43,7 @@ def check_classes(
     """Check the names of the classes against the detector.
 
     Args:
-        detector (nn.Module): An MMDet detector; one that reads a text has a
+        detector (BaseDetector): An MMDet detector; one that reads a text has a
             ``language_model``.
         classes (Sequence[str], optional): Names of the classes.
         classes_per_prompt (int, optional): Classes in one text of training.
@@ -73,11 +74,11 @@ def check_classes(
         )
 
 
-def chunk_size(detector: nn.Module) -> int | None:
+def chunk_size(detector: BaseDetector) -> int | None:
     """Number of classes in one text of evaluation.
 
     Args:
-        detector (nn.Module): An MMDet detector that reads a text.
+        detector (BaseDetector): An MMDet detector that reads a text.
 
     Returns:
         int | None: Its ``test_cfg.chunked_size``, None for all classes.
@@ -88,7 +89,7 @@ def chunk_size(detector: nn.Module) -> int | None:
 
 
 def check_text_length(
-    detector: nn.Module,
+    detector: BaseDetector,
     classes: Sequence[str],
     classes_per_prompt: int | None = None,
 ) -> None:
@@ -98,7 +99,7 @@ def check_text_length(
     predicted.
 
     Args:
-        detector (nn.Module): An MMDet detector that reads a text.
+        detector (BaseDetector): An MMDet detector that reads a text.
         classes (Sequence[str]): Names of the classes.
         classes_per_prompt (int, optional): Classes in one text of training.
             Defaults to all.

@@ -37,7 +37,7 @@ class FeatureGrid:
             (torch.arange(n, device=device) + 0.5) * (length / n)
             for n, length in zip(grid_size, image_size, strict=True)
         )
-        return cls(rows, cols, tuple(image_size))
+        return cls(rows, cols, image_size)
 
     def sample(self, maps: Tensor) -> Tensor:
         """Bilinear values of maps that cover the padded image.

@@ -9,6 +9,8 @@ from mmdet.registry import MODELS
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from s4m.structures.masks import spatial_size
+
 from .feature_grid import FeatureGrid
 from .negatives import (
     SAMPLINGS,
@@ -66,6 +68,8 @@ class PixelContrastiveLoss(nn.Module):
         ValueError: if an argument is out of range.
     """
 
+    iteration: Tensor
+
     def __init__(
         self,
         in_channels: int,
@@ -94,7 +98,11 @@ class PixelContrastiveLoss(nn.Module):
             if value is not None and value < 1:
                 raise ValueError(f'{name} must be >= 1, got {value}')
         constant = isinstance(temperature, int | float)
-        span = (temperature, temperature) if constant else tuple(temperature)
+        span = (
+            (temperature, temperature)
+            if isinstance(temperature, int | float)
+            else tuple(temperature)
+        )
         if len(span) != 2 or min(*span, mask_temperature) <= 0:
             raise ValueError(
                 'temperature must be a number or a pair of them, and '
@@ -166,10 +174,10 @@ class PixelContrastiveLoss(nn.Module):
         Returns:
             Tensor: a scalar.
         """
-        size = tuple(weak.shape[-2:])
+        size = spatial_size(weak)
         if grid is None:
             grid = FeatureGrid.covering(
-                size, tuple(mask_logits.shape[-2:]), weak.device
+                size, spatial_size(mask_logits), weak.device
             )
         descriptors = pixel_descriptors(
             mask_logits, cls_logits, grid, self.mask_temperature

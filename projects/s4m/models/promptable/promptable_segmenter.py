@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from s4m.structures.masks import spatial_size
+
 
 @dataclass
 class SegmenterEmbeddings:
@@ -33,7 +35,7 @@ class SegmenterEmbeddings:
     @property
     def grid_size(self) -> tuple[int, int]:
         """(h, w) of the token grid that covers the padded image."""
-        return tuple(self.image_embed.shape[-2:])
+        return spatial_size(self.image_embed)
 
     def select(self, image_ids: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Tokens and finer maps of the image of each prompt.

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 
 import torch
@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from mmdet.registry import MODELS
 from mmengine.logging import print_log
 from torch import Tensor
+
+from s4m.structures.masks import spatial_size
 
 from .promptable_segmenter import (
     PromptableSegmenter,
@@ -58,6 +60,9 @@ class SAM2Segmenter(PromptableSegmenter):
     Raises:
         ValueError: if an argument is out of range.
     """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
 
     def __init__(
         self,
@@ -143,7 +148,7 @@ class SAM2Segmenter(PromptableSegmenter):
                 token = self.model.no_mem_embed.view(1, -1, 1, 1)
                 image_embed = image_embed + token
         return SegmenterEmbeddings(
-            image_embed, list(maps[:-1]), tuple(rgb.shape[-2:])
+            image_embed, list(maps[:-1]), spatial_size(rgb)
         )
 
     def decode(
@@ -246,7 +251,7 @@ class SAM2Segmenter(PromptableSegmenter):
 
     # ----------------------------------------------------------- private
     @contextmanager
-    def _context(self, device: torch.device):
+    def _context(self, device: torch.device) -> Iterator[None]:
         autocast = torch.autocast(
             device.type, self.dtype, enabled=self.dtype != torch.float32
         )
@@ -260,27 +265,30 @@ class SAM2Segmenter(PromptableSegmenter):
         image_size: tuple[int, int],
     ) -> tuple[Tensor, Tensor]:
         """Prompt coordinates in the model's pixels, and sam2's labels."""
-        coords = points if points is not None else boxes.view(-1, 2, 2)
+        if points is not None:
+            coords = points
+            labels = torch.ones(
+                points.shape[:2], dtype=torch.int, device=points.device
+            )
+        else:
+            assert boxes is not None
+            coords = boxes.view(-1, 2, 2)
+            # A box is two points, which sam2 labels 2 and 3.
+            labels = torch.tensor(
+                [[2, 3]], dtype=torch.int, device=boxes.device
+            ).expand(len(boxes), -1)
         height, width = image_size
         size = coords.new_tensor([width, height], dtype=torch.float32)
         coords = coords.float() / size * self.model.image_size
-        if points is not None:
-            labels = torch.ones(
-                coords.shape[:2], dtype=torch.int, device=coords.device
-            )
-        else:
-            labels = torch.tensor(
-                [[2, 3]], dtype=torch.int, device=coords.device
-            ).expand(len(coords), -1)
         return coords, labels
 
     def _output_tokens(self, sparse: Tensor) -> Tensor:
         """Output tokens before the prompt's, as sam2's mask decoder has."""
         decoder = self.model.sam_mask_decoder
-        tokens = [decoder.iou_token.weight, decoder.mask_tokens.weight]
+        weights = [decoder.iou_token.weight, decoder.mask_tokens.weight]
         if decoder.pred_obj_scores:
-            tokens.insert(0, decoder.obj_score_token.weight)
-        tokens = torch.cat(tokens).expand(len(sparse), -1, -1)
+            weights.insert(0, decoder.obj_score_token.weight)
+        tokens = torch.cat(weights).expand(len(sparse), -1, -1)
         return torch.cat([tokens, sparse], dim=1)
 
     def _two_way(self, keys: Tensor, key_pe: Tensor, tokens: Tensor) -> Tensor:

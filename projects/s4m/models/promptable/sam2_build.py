@@ -8,14 +8,16 @@ import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-from torch import nn
+from typing import TYPE_CHECKING
 
 from s4m.utils.checkpoints import (
     check_tensors,
     load_strictly,
     read_checkpoint,
 )
+
+if TYPE_CHECKING:
+    from sam2.modeling.sam2_base import SAM2Base
 
 #: Short names of sam2's stock configs, as in the names of its checkpoints.
 STOCK_CONFIGS = {
@@ -67,7 +69,7 @@ def _no_global_hydra() -> Iterator[None]:
             GlobalHydra.instance().clear()
 
 
-def build_sam2_model(config: str, image_size: int | None = None) -> nn.Module:
+def build_sam2_model(config: str, image_size: int | None = None) -> SAM2Base:
     """Instantiate sam2's model from a yaml, without Hydra's global state.
 
     Args:
@@ -77,7 +79,7 @@ def build_sam2_model(config: str, image_size: int | None = None) -> nn.Module:
             yaml's.
 
     Returns:
-        nn.Module: ``SAM2Base`` with random weights, in eval mode.
+        SAM2Base: sam2's model with random weights, in eval mode.
 
     Raises:
         ImportError: if sam2 is not installed.
@@ -117,13 +119,23 @@ def build_sam2_model(config: str, image_size: int | None = None) -> nn.Module:
     return instantiate(cfg.model, _recursive_=True).eval()
 
 
+def _sha256(path: Path) -> str:
+    """Hexadecimal digest of a file, which is read in pieces of 1 MiB."""
+    # hashlib.file_digest needs Python 3.11.
+    digest = hashlib.sha256()
+    with path.open('rb') as f:
+        while piece := f.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
 def load_sam2_checkpoint(
-    model: nn.Module, checkpoint: str, sha256: str | None = None
+    model: SAM2Base, checkpoint: str, sha256: str | None = None
 ) -> None:
     """Load a sam2 checkpoint ``{'model': state_dict}`` strictly.
 
     Args:
-        model (nn.Module): A ``SAM2Base``, which receives the weights.
+        model (SAM2Base): Model that receives the weights.
         checkpoint (str): A file, or ``nano_sam2``.
         sha256 (str, optional): Expected digest, or its first characters.
 
@@ -144,15 +156,13 @@ def load_sam2_checkpoint(
             "segmenter's `checkpoint` to where it is."
         )
     if sha256 is not None:
-        with path.open('rb') as f:
-            digest = hashlib.file_digest(f, 'sha256').hexdigest()
+        digest = _sha256(path)
         if not digest.startswith(sha256.lower()):
             raise ValueError(
                 f'SAM2 checkpoint {path} has sha256 {digest}, expected '
                 f'{sha256}: the download is incomplete or another file.'
             )
-    checkpoint = read_checkpoint(path)
-    state = checkpoint.get('model')
+    state = read_checkpoint(path).get('model')
     if not isinstance(state, dict):
         raise ValueError(
             f"SAM2 checkpoint {path} has no 'model' entry: it is not a "

@@ -37,12 +37,17 @@ class PredictionPseudoLabeler(nn.Module):
         ValueError: if a threshold is out of range.
     """
 
+    score_thr: Tensor
+
     def __init__(
         self, score_thr: float | Sequence[float] = 0.5, size_thr: float = 80.0
     ) -> None:
         super().__init__()
-        one = isinstance(score_thr, int | float)
-        values = [float(score_thr)] if one else [float(v) for v in score_thr]
+        values = (
+            [float(score_thr)]
+            if isinstance(score_thr, int | float)
+            else [float(v) for v in score_thr]
+        )
         if not values or not all(0 <= v <= 1 for v in values):
             raise ValueError(f'score_thr must be in 0..1, got {score_thr}')
         if size_thr < 0:

@@ -14,6 +14,7 @@ from s4m.structures.masks import (
     masks_at_image_size,
     paired_iou,
     resize_masks,
+    spatial_size,
     upsample_masks,
 )
 
@@ -126,7 +127,7 @@ class PseudoLabelRefiner(SegmenterOwner):
             where nothing could prompt the segmenter, so that the teacher's
             mask stays.
         """
-        image_size = tuple(rgb.shape[-2:])
+        image_size = spatial_size(rgb)
         counts = [len(item) for item in instances]
         mask_logits = torch.cat([item.mask_logits for item in instances])
         image_ids = torch.repeat_interleave(
