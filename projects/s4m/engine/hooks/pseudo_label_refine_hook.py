@@ -18,22 +18,25 @@ from s4m.visualization import palette
 
 @HOOKS.register_module()
 class PseudoLabelRefineHook(Hook):
-    """Logs and draws what the refiner of a ``SemiInstanceSegmentor`` changes.
+    """Hook that logs and draws the changes by pseudo-label refinement.
 
-    The hook only watches: a run without it trains the same. Logged are
-    ``refine_iou``, the mean IoU between the teacher's masks and the refined
-    ones, and ``refine_kept``, the share of pseudo-labels that took the
-    segmenter's mask.
+    The hook does not affect the training. It logs ``refine_iou``, the mean
+    IoU between the teacher's masks and the refined ones, and ``refine_kept``,
+    the share of pseudo-labels that took the segmenter's mask.
 
     Args:
-        draw_interval (int): Every so many iterations one picture of the
-            teacher's masks beside the refined ones, of the image of the batch
-            with the most pseudo-labels, goes to the visualiser backends. 0,
-            the default, draws nothing.
+        draw_interval (int): Number of iterations between two pictures, which
+            go to the visualiser backends. A picture shows the teacher's masks
+            beside the refined ones, on the image of the batch with the most
+            pseudo-labels. Defaults to 0, which draws nothing.
 
     Raises:
-        ValueError: if ``draw_interval`` is negative, or the model has no
-            refiner.
+        ValueError: if ``draw_interval`` is negative.
+
+    Example:
+        >>> cfg = dict(type='PseudoLabelRefineHook', draw_interval=1000)
+        >>> HOOKS.build(cfg).draw_interval
+        1000
     """
 
     def __init__(self, draw_interval: int = 0) -> None:
@@ -42,10 +45,13 @@ class PseudoLabelRefineHook(Hook):
         self.draw_interval = draw_interval
 
     def before_train(self, runner: Runner) -> None:
-        """Watch the refiner.
+        """Start to record the refiner's inputs and outputs.
 
         Args:
             runner (Runner): Runner of the training.
+
+        Raises:
+            ValueError: if the model has no refiner.
         """
         model = runner.model
         model = model.module if is_model_wrapper(model) else model
@@ -60,7 +66,7 @@ class PseudoLabelRefineHook(Hook):
         self._handle = refiner.register_forward_hook(self._record)
 
     def after_train(self, runner: Runner) -> None:
-        """Stop watching.
+        """Stop to record the refiner's inputs and outputs.
 
         Args:
             runner (Runner): Runner of the training.
@@ -68,9 +74,13 @@ class PseudoLabelRefineHook(Hook):
         self._handle.remove()
 
     def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: dict | None = None,
     ) -> None:
-        """Log the figures and, at times, draw.
+        """Log the two figures and, every ``draw_interval``, a picture.
 
         Args:
             runner (Runner): Runner of the training.
@@ -83,10 +93,11 @@ class PseudoLabelRefineHook(Hook):
         refined = self._latest[2]
         iou = torch.cat([item.refine_iou for item in refined])
         if len(iou):
-            kept = torch.cat([item.refined for item in refined])
+            replaced = torch.cat([item.refined for item in refined])
             hub = runner.message_hub
             hub.update_scalar('train/refine_iou', iou.mean().item())
-            hub.update_scalar('train/refine_kept', kept.float().mean().item())
+            share = replaced.float().mean().item()
+            hub.update_scalar('train/refine_kept', share)
         if self.draw_interval and self.every_n_train_iters(
             runner, self.draw_interval
         ):
