@@ -29,8 +29,8 @@ class AnnotationCheckHook(Hook):
             runner (Runner): Runner of the training.
 
         Raises:
-            ValueError: if a file has a defect, which the message names, or
-                the two sets have other classes.
+            ValueError: if a file has a defect, or the classes of the two
+                sets differ.
         """
         train = runner.train_dataloader.dataset
         if not isinstance(train, SemiDataset):

@@ -45,7 +45,7 @@ class PseudoLabelRefineHook(Hook):
         self.draw_interval = draw_interval
 
     def before_train(self, runner: Runner) -> None:
-        """Start to record the refiner's inputs and outputs.
+        """Start recording the refiner's inputs and outputs.
 
         Args:
             runner (Runner): Runner of the training.
@@ -66,7 +66,7 @@ class PseudoLabelRefineHook(Hook):
         self._handle = refiner.register_forward_hook(self._record)
 
     def after_train(self, runner: Runner) -> None:
-        """Stop to record the refiner's inputs and outputs.
+        """Stop recording the refiner's inputs and outputs.
 
         Args:
             runner (Runner): Runner of the training.
