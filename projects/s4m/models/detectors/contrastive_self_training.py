@@ -20,10 +20,11 @@ from s4m.structures.masks import pad_masks, spatial_size
 
 from ..losses import FeatureGrid, PixelContrastiveLoss
 
-#: Losses of a pass, features, and the mask and class logits of K queries.
+#: Losses of a pass, features, and the mask and class logits of K queries; the
+#: last three may be None where no contrastive loss needs them.
 Pass = tuple[dict[str, Tensor], Tensor | None, Tensor | None, Tensor | None]
 
-#: Mask logit of a query that an image does not have.
+#: Mask logit of padded queries, whose mask is empty.
 NOWHERE = -1e4
 
 
@@ -33,31 +34,36 @@ class ContrastiveSelfTrainingMixin(metaclass=ABCMeta):
     List it before the detector:
     ``class X(ContrastiveSelfTrainingMixin, Mask2Former)``.
 
-    ``J = L_sup(D_l) + semi_weight * L_semi(D_u) + L_pxl(D_l u D_u)``: the
-    detector's own losses on labelled images (branch ``sup``) and on images
-    with pseudo-labels from a file (branch ``unsup``), and a
-    ``PixelContrastiveLoss`` between a weak view, which is the training
-    pipeline's, and a strong one, which has other colours. There is no teacher
-    in the model. A batch may lack a branch. Nothing of it runs in evaluation.
+    ``J = L_sup(D_l) + semi_weight * L_semi(D_u) + L_pxl(D_l u D_u)`` is the
+    sum of the detector's losses on labelled images (branch ``sup``), of its
+    losses on images with pseudo-labels from a file (branch ``unsup``), and of
+    a ``PixelContrastiveLoss`` between a weak view, which comes from the
+    training pipeline, and a strong view, which has other colours. The model
+    contains no teacher. A batch may lack a branch. Evaluation is that of the
+    detector.
 
-    Needs a ``SemiDataPreprocessor``, which gives pixels branch by branch.
+    The detector needs a ``SemiDataPreprocessor``, which gives the pixels of
+    each branch.
 
     Args:
-        loss_contrast (dict, optional): Config of the contrastive loss. None
-            leaves the term out.
-        strong_augment (dict, optional): A ``StrongAugment``: makes the strong
-            view. Goes with ``loss_contrast``.
-        sup_weight (float): Weight of the labelled images' losses. Defaults
+        *args: Arguments of the detector.
+        loss_contrast (dict, optional): Config of the contrastive loss.
+            Defaults to None, which leaves the term out.
+        strong_augment (dict, optional): Config of the part that creates the
+            strong view, such as ``StrongAugment``; needed with
+            ``loss_contrast``.
+        sup_weight (float): Weight of the losses on labelled images. Defaults
             to 1.
-        semi_weight (float): lambda_semi, the weight of the pseudo-labelled
-            images' losses. Images whose weight is 0 still take part in the
-            contrast, which reads no labels. Defaults to 1.
-        joint (bool): Whether all images of a batch go through the detector
-            in one pass, with one normaliser of the losses, so that each
-            object counts the same, labelled or not; the losses then have
-            their plain names. Needed where a batch may lack a branch and
-            several processes train, and wants equal weights. False, the
-            default, is one pass and one normaliser for each branch.
+        semi_weight (float): Weight lambda_semi of the losses on
+            pseudo-labelled images. Images whose weight is 0 still enter the
+            contrastive loss, which reads no labels. Defaults to 1.
+        joint (bool): Whether all images of a batch go through the detector in
+            one pass, whose losses have one normaliser, so that each object
+            has the same weight, and no prefix in their names. It needs equal
+            weights, and is necessary where a batch may lack a branch and
+            several processes train. False runs one pass with one normaliser
+            for each branch. Defaults to False.
+        **kwargs: Arguments of the detector.
 
     Raises:
         ValueError: if a weight is negative, ``joint`` comes with two
@@ -103,7 +109,7 @@ class ContrastiveSelfTrainingMixin(metaclass=ABCMeta):
     def loss_with_features(
         self, rgb: Tensor, batch_data_samples: SampleList
     ) -> Pass:
-        """Run the detector once on the weak view.
+        """Run the detector on the weak view.
 
         Args:
             rgb (Tensor): (B, 3, H, W) RGB in 0..255.
@@ -129,12 +135,12 @@ class ContrastiveSelfTrainingMixin(metaclass=ABCMeta):
     def feature_grid(
         self, features: Tensor, image_size: tuple[int, int]
     ) -> FeatureGrid:
-        """Say where the features lie in the padded image.
+        """Return where the features lie in the padded image.
 
         Args:
             features (Tensor): (B, C, h, w) output of
                 :meth:`encode_features`.
-            image_size (tuple[int, int]): (H, W) in pixels.
+            image_size (tuple[int, int]): (H, W) of the padded image.
 
         Returns:
             FeatureGrid: Grid of (h, w) equal cells that cover the image; a
@@ -152,8 +158,8 @@ class ContrastiveSelfTrainingMixin(metaclass=ABCMeta):
         """Compute the losses of one iteration.
 
         Args:
-            multi_batch_inputs (dict): ``sup`` and ``unsup``, each
-                (B, 3, H, W) RGB in 0..255, or one of them.
+            multi_batch_inputs (dict): ``sup``, ``unsup`` or both, each
+                (B, 3, H, W) RGB in 0..255.
             multi_batch_data_samples (dict): Samples of the same branches.
 
         Returns:
@@ -196,7 +202,17 @@ class ContrastiveSelfTrainingMixin(metaclass=ABCMeta):
     def _contrast(
         self, passes: Sequence[tuple], annotated: Sequence[bool]
     ) -> Tensor:
-        """L_pxl of all images of the step at once."""
+        """Compute L_pxl over all images of the step.
+
+        Args:
+            passes (Sequence[tuple]): Pixels, samples, weak features, mask
+                logits and class logits of each pass.
+            annotated (Sequence[bool]): Whether each image has annotated
+                objects.
+
+        Returns:
+            Tensor: The weighted loss, a scalar.
+        """
         assert self.loss_contrast is not None
         assert self.strong_augment is not None
         pixels, groups, weak, masks, classes = zip(*passes, strict=True)
@@ -243,7 +259,7 @@ def _check_one_size(pixels: Sequence[Tensor]) -> None:
 
 
 def _pad_queries(x: Tensor, num_queries: int, value: float) -> Tensor:
-    """(B, K, ...) with more queries, which are nowhere."""
+    """Pad (B, K, ...) logits to a number of queries."""
     missing = num_queries - x.shape[1]
     return F.pad(x, (0, 0) * (x.dim() - 2) + (0, missing), value=value)
 
@@ -271,12 +287,13 @@ def object_grid(masks: BitmapMasks | Tensor, grid: FeatureGrid) -> Tensor:
     """Find the object at the centre of each position of a feature map.
 
     Args:
-        masks (BitmapMasks | Tensor): Masks (n, H, W) of the padded image, or
-            of its upper left part.
+        masks (BitmapMasks | Tensor): (n, H, W) masks that cover the padded
+            image or its upper left part.
         grid (FeatureGrid): Centres of the (h, w) positions.
 
     Returns:
-        Tensor: (h, w) int64, 0 the background, else 1 + the mask's index.
+        Tensor: (h, w) int64, 1 + the index of the mask, or 0 for the
+        background.
     """
     rows, cols = (
         # A cell may reach beyond the padded image.
@@ -288,5 +305,5 @@ def object_grid(masks: BitmapMasks | Tensor, grid: FeatureGrid) -> Tensor:
     if len(masks) == 0:
         return rows.new_zeros(len(rows), len(cols))
     masks = pad_masks(masks, grid.image_size, rows.device)
-    seen = masks[:, rows][:, :, cols]
-    return torch.where(seen.any(0), 1 + seen.int().argmax(0), 0)
+    sampled = masks[:, rows][:, :, cols]
+    return torch.where(sampled.any(0), 1 + sampled.int().argmax(0), 0)
