@@ -522,7 +522,7 @@ def test_grounding_dino__without_names_or_encoder(grounded):
         MODELS.build(grounded)
     grounded.classes = CLASSES
     grounded.detector.language_model.name = 'checkpoints/no-bert'
-    with pytest.raises(FileNotFoundError, match=r'no-bert is no folder'):
+    with pytest.raises(FileNotFoundError, match=r'no-bert is not a folder'):
         MODELS.build(grounded)
 
 

@@ -182,9 +182,8 @@ class PromptedDetector(
             (n, H, W) bool, best score first.
         """
         results = self._boxes_at_scale(batch_inputs, batch_data_samples)
-        masks = self._masks(
-            self._encode(to_rgb(self.data_preprocessor, batch_inputs)), results
-        )
+        rgb = to_rgb(self.data_preprocessor, batch_inputs)
+        masks = self._masks(self.segmenter.encode(rgb), results)
         padded = spatial_size(batch_inputs)
         for sample, pred, logits in zip(
             batch_data_samples, results, masks, strict=True
@@ -243,9 +242,6 @@ class PromptedDetector(
             item.bboxes = item.bboxes / factor
         return results
 
-    def _encode(self, rgb: Tensor) -> SegmenterEmbeddings:
-        return self.segmenter.encode(rgb)
-
     def _masks(
         self, embeddings: SegmenterEmbeddings, instances: InstanceList
     ) -> list[Tensor]:
@@ -271,7 +267,7 @@ class PromptedDetector(
         )
         if self.segmenter_cfg.get('frozen', True):
             return losses, None, None, None
-        embeddings = self._encode(rgb)
+        embeddings = self.segmenter.encode(rgb)
         losses.update(self._mask_losses(embeddings, batch_data_samples))
         if self.loss_contrast is None:
             return losses, None, None, None
@@ -280,7 +276,7 @@ class PromptedDetector(
 
     def encode_features(self, rgb: Tensor) -> Tensor:
         """Compute the segmenter's image embedding; see the mixin."""
-        return self._encode(rgb).image_embed
+        return self.segmenter.encode(rgb).image_embed
 
     def _box_targets(self, samples: SampleList) -> SampleList:
         """Create the detector's targets, whose labels index the text."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""sam2's model from its yaml, and its checkpoint."""
+"""Build sam2's model from a yaml, and load its checkpoints."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from s4m.utils.checkpoints import (
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
 
-#: Short names of sam2's stock configs, as in the names of its checkpoints.
+#: Names of sam2's configs by the names of its checkpoints.
 STOCK_CONFIGS = {
     f'{version}_hiera_{short}': (
         f'configs/{version}/{version}_hiera_{file}.yaml'
@@ -33,12 +33,12 @@ STOCK_CONFIGS = {
     )
 }
 
-#: The tiny SAM 2 that this project trained itself, for its demo and tests.
+#: A tiny SAM 2 for demo and tests, which this project trained.
 ASSETS = Path(__file__).resolve().parents[2] / 'assets'
 SHIPPED = {'nano_sam2': (ASSETS / 'nano_sam2.yaml', ASSETS / 'nano_sam2.pt')}
 
-# Parameters that only videos use. SAM's image path never reads them, so a
-# checkpoint made for images may leave them out.
+# Parameters that only videos use. Segmenting an image never reads them, so a
+# checkpoint for images may lack them.
 VIDEO_ONLY = (
     'memory_attention.',
     'memory_encoder.',
@@ -56,8 +56,8 @@ VIDEO_ONLY = (
 def _no_global_hydra() -> Iterator[None]:
     """Undo sam2's initialisation of Hydra's global state on import.
 
-    An application of the user's that uses Hydra itself would otherwise fail
-    with "GlobalHydra is already initialized".
+    Otherwise an application that uses Hydra would fail with "GlobalHydra is
+    already initialized".
     """
     from hydra.core.global_hydra import GlobalHydra
 
@@ -75,8 +75,8 @@ def build_sam2_model(config: str, image_size: int | None = None) -> SAM2Base:
     Args:
         config (str): ``sam2[.1]_hiera_{tiny,small,base_plus,large}``,
             ``nano_sam2``, or the path of a yaml in sam2's layout.
-        image_size (int, optional): Input side in pixels, instead of the
-            yaml's.
+        image_size (int, optional): Side of the input in pixels. Defaults to
+            the value in the yaml.
 
     Returns:
         SAM2Base: sam2's model with random weights, in eval mode.
@@ -84,6 +84,7 @@ def build_sam2_model(config: str, image_size: int | None = None) -> SAM2Base:
     Raises:
         ImportError: if sam2 is not installed.
         FileNotFoundError: if ``config`` is neither a known name nor a file.
+        ValueError: if the yaml has no entry ``model``.
     """
     try:
         with _no_global_hydra():
@@ -120,8 +121,8 @@ def build_sam2_model(config: str, image_size: int | None = None) -> SAM2Base:
 
 
 def _sha256(path: Path) -> str:
-    """Hexadecimal digest of a file, which is read in pieces of 1 MiB."""
-    # hashlib.file_digest needs Python 3.11.
+    """Compute the hexadecimal digest of a file."""
+    # In pieces of 1 MiB: hashlib.file_digest needs Python 3.11.
     digest = hashlib.sha256()
     with path.open('rb') as f:
         while piece := f.read(1 << 20):
@@ -136,13 +137,14 @@ def load_sam2_checkpoint(
 
     Args:
         model (SAM2Base): Model that receives the weights.
-        checkpoint (str): A file, or ``nano_sam2``.
+        checkpoint (str): Path of a file, or ``nano_sam2``.
         sha256 (str, optional): Expected digest, or its first characters.
+            Defaults to no check.
 
     Raises:
         FileNotFoundError: if the file is missing.
         ValueError: if the digest differs, the file is damaged, or its keys
-            or shapes are not those of ``model``.
+            or shapes differ from those of ``model``.
     """
     if checkpoint in SHIPPED:
         path = SHIPPED[checkpoint][1]
