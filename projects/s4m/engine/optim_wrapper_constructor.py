@@ -30,7 +30,7 @@ class SegmentorOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         ...     dict(optimizer=dict(type='AdamW', lr=1e-4, weight_decay=0.05)),
         ...     paramwise_cfg=dict(norm_decay_mult=0.0))
         >>> net = nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2))
-        >>> groups = constructor(net).param_groups
+        >>> groups = constructor(net).optimizer.param_groups
         >>> [(len(g['params']), g['weight_decay']) for g in groups]
         [(2, 0.05), (2, 0.0)]
     """

@@ -91,11 +91,11 @@ class PromptedDetector(
         FileNotFoundError: if the folder of the text encoder is missing.
 
     Example:
-        >>> model = dict(
-        ...     type='PromptedDetector',
-        ...     detector=dict(type='GroundingDINO'),
-        ...     segmenter=dict(type='SAM2Segmenter', config='nano_sam2'),
-        ...     classes=('person', 'car'))
+        >>> sam2 = dict(type='SAM2Segmenter', config='nano_sam2',
+        ...             checkpoint='nano_sam2')
+        >>> detector = dict(type='GroundingDINO')  # and other settings
+        >>> model = dict(type='PromptedDetector', detector=detector,
+        ...              segmenter=sam2, classes=('person', 'car'))
     """
 
     def __init__(

@@ -70,10 +70,14 @@ class SemiInstanceSegmentor(SemiBaseDetector):
             the hook sets it.
 
     Example:
+        >>> detector = dict(type='Mask2Former')  # and other settings
         >>> model = dict(
         ...     type='SemiInstanceSegmentor',
-        ...     detector=dict(type='Mask2Former'),
-        ...     data_preprocessor=dict(type='SemiDataPreprocessor'),
+        ...     detector=detector,
+        ...     data_preprocessor=dict(
+        ...         type='SemiDataPreprocessor',
+        ...         mean=[123.675, 116.28, 103.53],
+        ...         std=[58.395, 57.12, 57.375]),
         ...     pseudo_labeler=dict(type='QueryPseudoLabeler', cls_thr=0.7),
         ...     strong_augment=dict(type='StrongAugment'),
         ...     teacher_checkpoint='work_dirs/burn_in')

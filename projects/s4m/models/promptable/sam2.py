@@ -36,9 +36,8 @@ _CPU_TOKENS = 8192
 class SAM2Segmenter(PromptableSegmenter):
     """`Segment Anything Model 2 <https://arxiv.org/abs/2408.00714>`_.
 
-    All calls take a whole batch. Prompts run in chunks of ``chunk_size``,
-    which bounds the memory; a prompt needs about 60 MiB in fp32 at 1024
-    pixels.
+    All calls take a whole batch. Prompts run in chunks, which bounds the
+    memory: a prompt needs about 60 MiB in fp32 at 1024 pixels.
 
     Args:
         config (str): ``sam2[.1]_hiera_{tiny,small,base_plus,large}``,
@@ -65,8 +64,7 @@ class SAM2Segmenter(PromptableSegmenter):
 
     Example:
         >>> segmenter = dict(
-        ...     type='SAM2Segmenter',
-        ...     config='sam2_hiera_large',
+        ...     type='SAM2Segmenter', config='sam2_hiera_large',
         ...     checkpoint='checkpoints/sam2_hiera_large.pt')
     """
 
@@ -107,17 +105,13 @@ class SAM2Segmenter(PromptableSegmenter):
         self.register_buffer('pixel_mean', mean, persistent=False)
         self.register_buffer('pixel_std', std, persistent=False)
         self.requires_grad_(not frozen and trainable is None)
+        modules = dict(self.model.named_modules())
         for name in trainable or ():
-            if frozen or name not in dict(self.model.named_modules()):
-                raise ValueError(
-                    f'trainable={name!r}: '
-                    + (
-                        'the segmenter is frozen'
-                        if frozen
-                        else 'sam2 has no such module'
-                    )
-                )
-            self.model.get_submodule(name).requires_grad_()
+            if frozen:
+                raise ValueError(f'trainable={name!r}: segmenter is frozen')
+            if name not in modules:
+                raise ValueError(f'trainable={name!r}: no such module in sam2')
+            modules[name].requires_grad_()
         self.train(not frozen)
 
     def init_weights(self) -> None:
@@ -125,7 +119,6 @@ class SAM2Segmenter(PromptableSegmenter):
         if self.checkpoint is not None and not self.frozen:
             load_sam2_checkpoint(self.model, self.checkpoint, self.sha256)
 
-    # ------------------------------------------------------------ public
     def encode(self, rgb: Tensor) -> SegmenterEmbeddings:
         """Embed images in one pass.
 
@@ -261,7 +254,6 @@ class SAM2Segmenter(PromptableSegmenter):
         height, width = embeddings.grid_size
         return max(1, min(self.chunk_size, _CPU_TOKENS // (height * width)))
 
-    # ----------------------------------------------------------- private
     @contextmanager
     def _context(self, device: torch.device) -> Iterator[None]:
         autocast = torch.autocast(

@@ -39,7 +39,8 @@ class SegmenterOwner(BaseModule):
         ...
         ...     def forward(self, rgb):
         ...         return self.segmenter.encode(rgb)
-        >>> cfg = dict(type='SAM2Segmenter', config='nano_sam2')
+        >>> cfg = dict(type='SAM2Segmenter', config='nano_sam2',
+        ...            checkpoint='nano_sam2')
         >>> list(Refiner(cfg).parameters())
         []
     """

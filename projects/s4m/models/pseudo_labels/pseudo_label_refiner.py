@@ -97,7 +97,8 @@ class PseudoLabelRefiner(SegmenterOwner):
         ValueError: if an argument is out of range.
 
     Example:
-        >>> segmenter = dict(type='SAM2Segmenter', config='nano_sam2')
+        >>> segmenter = dict(type='SAM2Segmenter', config='nano_sam2',
+        ...                  checkpoint='nano_sam2')
         >>> refiner = MODELS.build(
         ...     dict(type='PseudoLabelRefiner', segmenter=segmenter))
         >>> refiner.points_per_mask, refiner.has_segmenter
