@@ -214,8 +214,8 @@ class LazyMasks(BitmapMasks):
         rows = _within(self._rows, y, height)
         if cols.start < cols.stop and rows.start < rows.stop:
             columns = mask_utils.decode(rle).T
-            seen = columns[self._cols[cols]][:, self._rows[rows]]
-            out[rows, cols] = cv2.transpose(seen)
+            sampled = columns[self._cols[cols]][:, self._rows[rows]]
+            out[rows, cols] = cv2.transpose(sampled)
 
     def __getitem__(self, index: int | slice | np.ndarray) -> BitmapMasks:
         """Select objects by an index, a slice or an array."""
@@ -268,5 +268,6 @@ def _nearest(old: int, new: int) -> np.ndarray:
 
 def _within(positions: np.ndarray, start: float, length: float) -> slice:
     """Select the monotone positions that lie in start..start + length."""
-    (seen,) = ((positions >= start) & (positions < start + length)).nonzero()
-    return slice(seen[0], seen[-1] + 1) if len(seen) else slice(0, 0)
+    inside = (positions >= start) & (positions < start + length)
+    (index,) = inside.nonzero()
+    return slice(index[0], index[-1] + 1) if len(index) else slice(0, 0)

@@ -24,7 +24,7 @@ def _reseed_samplers(loader: DataLoader, old: int, new: int) -> None:
     A sampler whose config names another seed keeps that one.
     """
     inner = getattr(loader.batch_sampler, 'sampler', None)
-    # A seed is no part of PyTorch's interface of a sampler.
+    # PyTorch's sampler classes do not declare a seed.
     samplers: tuple[Any, ...] = (loader.sampler, loader.batch_sampler, inner)
     for sampler in samplers:
         if getattr(sampler, 'seed', None) == old:

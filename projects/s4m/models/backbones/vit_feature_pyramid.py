@@ -231,7 +231,7 @@ class ViTFeaturePyramid(BaseModule):
         """Resize the patch grid to a level of at least ``size`` positions."""
         align = None if self.resample == 'nearest' else False
         if self.fit == 'stretch':
-            # The grid covers the input, whatever the input's size.
+            # The grid covers the whole input at any size.
             return F.interpolate(
                 x, size, mode=self.resample, align_corners=align
             )

@@ -77,7 +77,7 @@ class PredictionSelector:
         unknown = sorted(set(class_thr) - set(classes))
         if unknown:
             raise ValueError(
-                f'class_thr names {unknown}, which are not classes; there are '
+                f'class_thr names {unknown}, which are no classes; there are '
                 f'{list(classes)}'
             )
         thresholds = [float(class_thr.get(n, score_thr)) for n in classes]
