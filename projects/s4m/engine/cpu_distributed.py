@@ -13,10 +13,16 @@ from torch import nn
 
 @MODEL_WRAPPERS.register_module()
 class CPUDistributedDataParallel(MMDistributedDataParallel):
-    """MMEngine's wrapper for CPU modules, which take no device ids.
+    """MMEngine's distributed wrapper for modules on the CPU.
 
-    Synchronised batch normalisation becomes an ordinary one of each process,
+    Synchronised batch normalisation becomes the ordinary one in each process,
     since PyTorch's needs a GPU. Parameters and keys stay the same.
+
+    Args:
+        module (nn.Module): Module to wrap.
+        device_ids (None): Accepted and ignored, since MMEngine passes it and
+            CPU modules take no device ids.
+        **kwargs: Arguments of ``MMDistributedDataParallel``.
     """
 
     def __init__(
@@ -28,8 +34,9 @@ class CPUDistributedDataParallel(MMDistributedDataParallel):
 def setup_cpu_distributed(cfg: Config) -> None:
     """Let MMEngine's runner train over gloo where there is no GPU.
 
-    Does nothing on a machine with GPUs, or without a launcher. MMEngine's own
-    start-up would select a CUDA device, so the process group is made here.
+    The function does nothing on a machine with GPUs or without a launcher.
+    MMEngine's start-up would select a CUDA device, so the process group is
+    created here.
 
     Args:
         cfg (Config): Runner config, changed in place.

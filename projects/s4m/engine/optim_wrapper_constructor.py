@@ -15,20 +15,38 @@ _NORMS = (_BatchNorm, nn.GroupNorm, nn.LayerNorm)
 class SegmentorOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     """MMEngine's constructor with three corrections.
 
-    * ``norm_decay_mult`` also holds for the norms of a module that
-      ``custom_keys`` names; MMEngine forgets them there, so that a
-      ``backbone`` entry decays the backbone's norms.
-    * The teacher and frozen modules are passed over, not reported parameter
-      by parameter.
+    * ``norm_decay_mult`` also applies to the norms of a module that
+      ``custom_keys`` names. MMEngine skips them there, so a ``backbone``
+      entry would decay the norms of the backbone.
+    * The teacher and frozen modules are skipped as a whole and not logged
+      parameter by parameter.
     * Parameters with equal settings share a group, so that AdamW steps in a
-      few fused kernels instead of one group a parameter. A parameter that two
-      modules share is in one group only.
+      few fused kernels. A parameter that two modules share is in one group
+      only.
+
+    Example:
+        >>> import torch
+        >>> constructor = SegmentorOptimWrapperConstructor(
+        ...     dict(optimizer=dict(type='AdamW', lr=1e-4, weight_decay=0.05)),
+        ...     paramwise_cfg=dict(norm_decay_mult=0.0))
+        >>> net = nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2))
+        >>> groups = constructor(net).optimizer.param_groups
+        >>> [(len(g['params']), g['weight_decay']) for g in groups]
+        [(2, 0.05), (2, 0.0)]
     """
 
     def add_params(
         self, params: list[dict], module: nn.Module, prefix: str = '', **kwargs
     ) -> None:
-        """Add the groups of one module and its children."""
+        """Add the parameter groups of one module and its children.
+
+        Args:
+            params (list[dict]): Groups so far, changed in place.
+            module (nn.Module): Module whose parameters are added.
+            prefix (str): Name of the module in the model. Defaults to '',
+                the model itself.
+            **kwargs: Arguments of MMEngine's method.
+        """
         frozen = not any(p.requires_grad for p in module.parameters())
         if prefix == 'teacher' or frozen:
             return
@@ -44,11 +62,11 @@ class SegmentorOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
 
 def _merge(params: list[dict], defaults: dict) -> list[dict]:
-    """One group for each set of options, in order of appearance."""
+    """Merge groups with equal options, in the order of appearance."""
     groups: dict[tuple, dict] = {}
     seen: set[int] = set()
     for group in params:
-        # lr_mult and decay_mult have done their work in lr and weight_decay.
+        # lr and weight_decay already include lr_mult and decay_mult.
         options = {
             k: v
             for k, v in {**defaults, **group}.items()
@@ -56,7 +74,7 @@ def _merge(params: list[dict], defaults: dict) -> list[dict]:
         }
         key = tuple(sorted(options.items()))
         merged = groups.setdefault(key, {'params': [], **options})
-        # RTMDet's heads share convolutions: each trains once.
+        # RTMDet's heads share convolutions, which must be stepped once.
         new = [p for p in group['params'] if id(p) not in seen]
         seen.update(map(id, new))
         merged['params'] += new

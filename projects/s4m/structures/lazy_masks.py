@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import cv2
 import mmcv
@@ -13,7 +13,7 @@ from pycocotools import mask as mask_utils
 
 
 class LazyMasks(BitmapMasks):
-    """MMDet's ``BitmapMasks`` whose pixels are made late, and once.
+    """``BitmapMasks`` that are rasterised once, when pixels are needed.
 
     A polygon is scaled, cropped and flipped as a polygon and rasterised at
     the end, as detectron2 does it; resizing its bitmap with OpenCV instead
@@ -23,10 +23,9 @@ class LazyMasks(BitmapMasks):
     ones, sampled at pixel centres as Pillow does. Objects that a crop cut
     away are never decoded.
 
-    It can be used wherever a ``BitmapMasks`` can. Once its pixels are made or
-    set, they are what counts, and every method does what that of
-    ``BitmapMasks`` does. It is pickled as one, so the worker of a data loader
-    makes the pixels.
+    It can be used wherever a ``BitmapMasks`` can. Once the pixels are made or
+    set, every method works on them as in ``BitmapMasks``. It is pickled as
+    ``BitmapMasks``, so the worker of a data loader makes the pixels.
 
     Args:
         segmentations (Sequence): One COCO segmentation for each object: a
@@ -48,52 +47,63 @@ class LazyMasks(BitmapMasks):
         width: int,
     ) -> None:
         self.height, self.width = height, width
-        #: Polygons at the present size, or the RLE of the whole image.
+        #: Each object's polygons at the present size, or its RLE at the
+        #: size of the whole image.
         self._objects = [
             _compressed(item, height, width)
             if isinstance(item, dict)
             else [np.asarray(p, dtype=np.float64) for p in item]
             for item in segmentations
         ]
-        #: Source row and column of each row and column, for RLE masks.
+        #: Row and column of the RLE that each row and column shows.
         self._rows, self._cols = np.arange(height), np.arange(width)
         self._pixels: np.ndarray | None = None
 
     def _moved(
         self, objects: list, rows: np.ndarray, cols: np.ndarray
     ) -> LazyMasks:
-        """The same kind of masks after a change of geometry."""
+        """Create lazy masks of other objects, rows and columns."""
         new = LazyMasks([], len(rows), len(cols))
         new._objects, new._rows, new._cols = objects, rows, cols
         return new
 
-    def _map_polygons(self, function) -> list:
+    def _map_polygons(
+        self, function: Callable[[list[np.ndarray]], list[np.ndarray]]
+    ) -> list[dict | list[np.ndarray]]:
+        """Change the polygons of each object; an RLE stays as it is."""
         return [
             item if isinstance(item, dict) else function(item)
             for item in self._objects
         ]
 
     # ------------------------------------------------------------ geometry
-    def rescale(self, scale, interpolation: str = 'nearest') -> BitmapMasks:
-        """Resize by a factor, or to fit into a (width, height).
+    def rescale(
+        self, scale: float | tuple[int, int], interpolation: str = 'nearest'
+    ) -> BitmapMasks:
+        """Resize by a factor, or to fit into a scale.
 
         Args:
             scale (float | tuple[int, int]): Factor, or the longest and the
-                shortest side, of ``mmcv.rescale_size``.
-            interpolation (str): ``nearest``, nothing else.
+                shortest side in pixels, as ``mmcv.rescale_size`` takes them.
+            interpolation (str): Only ``nearest``, the default, is possible.
+
+        Raises:
+            ValueError: if another interpolation is asked for.
         """
         width, height = mmcv.rescale_size((self.width, self.height), scale)
         return self.resize((height, width), interpolation)
 
-    def resize(self, out_shape, interpolation: str = 'nearest') -> BitmapMasks:
+    def resize(
+        self, out_shape: tuple[int, int], interpolation: str = 'nearest'
+    ) -> BitmapMasks:
         """Resize to (height, width).
 
         Args:
             out_shape (tuple[int, int]): (height, width) in pixels.
-            interpolation (str): ``nearest``, nothing else.
+            interpolation (str): Only ``nearest``, the default, is possible.
 
         Raises:
-            ValueError: if another interpolation is wanted.
+            ValueError: if another interpolation is asked for.
         """
         if interpolation != 'nearest':
             raise ValueError(
@@ -105,7 +115,7 @@ class LazyMasks(BitmapMasks):
         height, width = out_shape
         factor = np.array([width / self.width, height / self.height])
 
-        def scaled(polygons):
+        def scaled(polygons: list[np.ndarray]) -> list[np.ndarray]:
             return [(p.reshape(-1, 2) * factor).reshape(-1) for p in polygons]
 
         return self._moved(
@@ -128,15 +138,17 @@ class LazyMasks(BitmapMasks):
         x2, y2 = max(x2, x1 + 1), max(y2, y1 + 1)
         box = np.array([x1, y1, x2, y2])
 
-        def cropped(polygons):
+        def cropped(polygons: list[np.ndarray]) -> list[np.ndarray]:
             return [q for p in polygons for q in self._crop_polygon(p, box)]
 
         return self._moved(
             self._map_polygons(cropped), self._rows[y1:y2], self._cols[x1:x2]
         )
 
-    def _crop_polygon(self, polygon, box) -> list[np.ndarray]:
-        """What a box shows of a polygon: none, one or several."""
+    def _crop_polygon(
+        self, polygon: np.ndarray, box: np.ndarray
+    ) -> list[np.ndarray]:
+        """Cut a polygon to a box, which leaves none, one or several."""
         points = polygon.reshape(-1, 2)
         low, high = points.min(0), points.max(0)
         if (high <= box[:2]).any() or (low >= box[2:]).any():
@@ -148,11 +160,16 @@ class LazyMasks(BitmapMasks):
         return [p for p in masks.crop(box).masks[0] if p.any()]
 
     def flip(self, flip_direction: str = 'horizontal') -> BitmapMasks:
-        """Mirror ``horizontal``, ``vertical`` or, for both, ``diagonal``."""
+        """Mirror the masks.
+
+        Args:
+            flip_direction (str): ``horizontal`` (default), ``vertical``, or
+                ``diagonal`` for both.
+        """
         if self._pixels is not None:
             return super().flip(flip_direction)
 
-        def flipped(polygons):
+        def flipped(polygons: list[np.ndarray]) -> list[np.ndarray]:
             if not polygons:
                 return []
             masks = PolygonMasks([polygons], self.height, self.width)
@@ -169,11 +186,11 @@ class LazyMasks(BitmapMasks):
     # -------------------------------------------------------------- pixels
     @property
     def masks(self) -> np.ndarray:
-        """(N, H, W) uint8 pixels, made at the first call."""
+        """(N, H, W) uint8 pixels, which the first access makes."""
         if self._pixels is None:
             shape = (len(self._objects), self.height, self.width)
             self._pixels = np.zeros(shape, dtype=np.uint8)
-            # pycocotools' arrays are in the order of columns.
+            # pycocotools stores arrays column by column.
             for pixels, item in zip(self._pixels, self._objects, strict=True):
                 if isinstance(item, dict):
                     self._decode(item, pixels)
@@ -188,20 +205,20 @@ class LazyMasks(BitmapMasks):
         self._pixels = pixels
 
     def _decode(self, rle: dict, out: np.ndarray) -> None:
-        """Nearest pixels of an RLE, if its box is among the rows and columns.
+        """Sample the nearest pixels of an RLE into an (H, W) array.
 
-        Only the box is sampled: most objects are much smaller than a crop.
+        Only its box is sampled: most objects are much smaller than a crop.
         """
         x, y, width, height = mask_utils.toBbox(rle)
         cols = _within(self._cols, x, width)
         rows = _within(self._rows, y, height)
         if cols.start < cols.stop and rows.start < rows.stop:
             columns = mask_utils.decode(rle).T
-            seen = columns[self._cols[cols]][:, self._rows[rows]]
-            out[rows, cols] = cv2.transpose(seen)
+            sampled = columns[self._cols[cols]][:, self._rows[rows]]
+            out[rows, cols] = cv2.transpose(sampled)
 
-    def __getitem__(self, index) -> BitmapMasks:
-        """Some of the objects, by an index, a slice or an array."""
+    def __getitem__(self, index: int | slice | np.ndarray) -> BitmapMasks:
+        """Select objects by an index, a slice or an array."""
         if self._pixels is not None:
             return super().__getitem__(index)
         chosen = np.atleast_1d(np.arange(len(self))[index])
@@ -214,19 +231,19 @@ class LazyMasks(BitmapMasks):
         return len(self._objects if pixels is None else pixels)
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        """(H, W) uint8 pixels of one object after the other."""
+        """Iterate over the (H, W) uint8 pixels of each object."""
         return iter(self.masks)
 
-    def __reduce__(self):
-        """Another process gets pixels."""
+    def __reduce__(self) -> tuple[type[BitmapMasks], tuple]:
+        """Pickle as ``BitmapMasks``, so that other processes get pixels."""
         return BitmapMasks, (self.masks, self.height, self.width)
 
 
 def _compressed(rle: dict, height: int, width: int) -> dict:
-    """pycocotools' own form of an RLE, of which it can tell the box.
+    """Compress an RLE: pycocotools computes the boxes of compressed ones.
 
     Raises:
-        ValueError: if it has another size than its image.
+        ValueError: if the RLE and its image differ in size.
     """
     if list(rle['size']) != [height, width]:
         raise ValueError(
@@ -239,9 +256,10 @@ def _compressed(rle: dict, height: int, width: int) -> dict:
 
 
 def _nearest(old: int, new: int) -> np.ndarray:
-    """Source position of each of ``new`` positions, at pixel centres.
+    """Find the source position of each of ``new`` positions.
 
-    Summed step by step as Pillow does it, so that ties fall alike.
+    Pixel centres are compared. Their coordinates are summed step by step, as
+    in Pillow, so that ties are broken alike.
     """
     steps = np.full(new, old / new)
     steps[:1] /= 2
@@ -249,6 +267,7 @@ def _nearest(old: int, new: int) -> np.ndarray:
 
 
 def _within(positions: np.ndarray, start: float, length: float) -> slice:
-    """Which of monotone positions lie in start..start + length."""
-    (seen,) = ((positions >= start) & (positions < start + length)).nonzero()
-    return slice(seen[0], seen[-1] + 1) if len(seen) else slice(0, 0)
+    """Select the monotone positions that lie in start..start + length."""
+    inside = (positions >= start) & (positions < start + length)
+    (index,) = inside.nonzero()
+    return slice(index[0], index[-1] + 1) if len(index) else slice(0, 0)

@@ -11,10 +11,31 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 
-def upsample_masks(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear (N, H, W) binary masks of (N, h, w) logits.
+def spatial_size(maps: Tensor) -> tuple[int, int]:
+    """Height and width of maps.
 
-    In pieces: only bool masks exist for all N at full resolution.
+    Args:
+        maps (Tensor): (..., H, W).
+
+    Returns:
+        tuple[int, int]: (H, W).
+    """
+    height, width = maps.shape[-2:]
+    return height, width
+
+
+def upsample_masks(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Up-sample mask logits bilinearly and binarise them.
+
+    The logits are up-sampled 32 at a time, so that only bool masks exist for
+    all of them at full resolution.
+
+    Args:
+        logits (Tensor): (N, h, w) mask logits.
+        size (tuple[int, int]): (H, W) of the result.
+
+    Returns:
+        Tensor: (N, H, W) bool, true where the logit is positive.
     """
     if len(logits) == 0:
         return logits.new_zeros((0, *size), dtype=torch.bool)
@@ -43,7 +64,8 @@ def resize_valid_part(
     Args:
         logits (Tensor): (n, h, w) mask logits that cover the padded image.
         padded (tuple[int, int]): (H, W) of the padded image.
-        valid (tuple[int, int]): (H, W) of the image in it, at the upper left.
+        valid (tuple[int, int]): (H, W) of the image at the upper left of
+            the padded one.
         size (tuple[int, int]): (H, W) of the result.
 
     Returns:
@@ -60,25 +82,33 @@ def resize_valid_part(
 
 
 def _bilinear(x: Tensor, size: tuple[int, int]) -> Tensor:
-    if tuple(x.shape[-2:]) == size:
+    if spatial_size(x) == size:
         return x
     return F.interpolate(x, size, mode='bilinear', align_corners=False)
 
 
 def resize_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize (n, H, W) bool masks to another size with nearest sampling."""
-    if tuple(masks.shape[-2:]) == size:
+    """Resize masks with nearest-neighbour sampling.
+
+    Args:
+        masks (Tensor): (n, H, W) bool.
+        size (tuple[int, int]): (h, w) of the result.
+
+    Returns:
+        Tensor: (n, h, w) bool; the same object where the size is right.
+    """
+    if spatial_size(masks) == size:
         return masks
     if len(masks) == 0:
         return masks.new_zeros((0, *size))
-    seen = F.interpolate(masks[:, None].byte(), size, mode='nearest')
-    return seen[:, 0].bool()
+    resized = F.interpolate(masks[:, None].byte(), size, mode='nearest')
+    return resized[:, 0].bool()
 
 
 def masks_at_image_size(item: InstanceData, size: tuple[int, int]) -> Tensor:
-    """Bool masks of pseudo-labels at the size of the padded image.
+    """Return the masks of pseudo-labels at the size of the padded image.
 
-    Masks of another size are up-sampled from their ``mask_logits``.
+    Where the masks have another size, the ``mask_logits`` are up-sampled.
 
     Args:
         item (InstanceData): ``masks`` (n, H, W), or ``masks`` (n, h, w) with
@@ -88,19 +118,20 @@ def masks_at_image_size(item: InstanceData, size: tuple[int, int]) -> Tensor:
     Returns:
         Tensor: (n, H, W) bool.
     """
-    if tuple(item.masks.shape[-2:]) == size:
+    if spatial_size(item.masks) == size:
         return item.masks
     return upsample_masks(item.mask_logits, size)
 
 
 def occupied_range(occupied: Tensor) -> tuple[Tensor, Tensor]:
-    """First true position of each row, and one past the last.
+    """Find the first true position of each row, and one past the last.
 
     Args:
-        occupied (Tensor): (n, L) bool; a row without a true one gives (0, L).
+        occupied (Tensor): (n, L) bool.
 
     Returns:
-        tuple[Tensor, Tensor]: (n, 1) int64 each.
+        tuple[Tensor, Tensor]: Two (n, 1) int64 positions; 0 and L for a row
+        that is false everywhere.
     """
     first = occupied.int().argmax(1, keepdim=True)
     behind = occupied.flip(1).int().argmax(1, keepdim=True)
@@ -108,15 +139,20 @@ def occupied_range(occupied: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def masks_to_boxes(masks: Tensor) -> Tensor:
-    """Tight boxes (x1, y1, x2, y2) of masks.
-
-    ``x2`` and ``y2`` are exclusive, as in MMDet.
+    """Compute the tight boxes of masks.
 
     Args:
-        masks (Tensor): (n, H, W) bool, none empty.
+        masks (Tensor): (n, H, W) bool, each with at least one pixel.
 
     Returns:
-        Tensor: (n, 4) fp32 (x1, y1, x2, y2).
+        Tensor: (n, 4) fp32 (x1, y1, x2, y2) in pixels; x2 and y2 are
+        exclusive, as in MMDet.
+
+    Example:
+        >>> mask = torch.zeros(1, 8, 8, dtype=torch.bool)
+        >>> mask[:, 2:5, 1:4] = True
+        >>> masks_to_boxes(mask).tolist()
+        [[1.0, 2.0, 4.0, 5.0]]
     """
     left, right = occupied_range(masks.any(1))
     top, bottom = occupied_range(masks.any(2))
@@ -126,11 +162,11 @@ def masks_to_boxes(masks: Tensor) -> Tensor:
 def pad_masks(
     masks: BitmapMasks | Tensor, size: tuple[int, int], device: torch.device
 ) -> Tensor:
-    """Lay masks on the padded image, at its upper left.
+    """Pad masks at the right and at the bottom to the padded image.
 
     Args:
-        masks (BitmapMasks | Tensor): n masks of the padded image, or of a
-            part of it that begins at the upper left.
+        masks (BitmapMasks | Tensor): n masks that cover the padded image or
+            its upper left part.
         size (tuple[int, int]): (H, W) of the padded image.
         device (torch.device): Device of the result.
 
@@ -146,10 +182,10 @@ def pad_masks(
 def mask_union(
     masks: BitmapMasks | Tensor, size: tuple[int, int], device: torch.device
 ) -> Tensor:
-    """Union of masks on the padded image.
+    """Compute the union of masks on the padded image.
 
     Args:
-        masks (BitmapMasks | Tensor): n masks, as :func:`pad_masks` takes.
+        masks (BitmapMasks | Tensor): n masks as for :func:`pad_masks`.
         size (tuple[int, int]): (H, W) of the padded image.
         device (torch.device): Device of the result.
 
@@ -161,20 +197,25 @@ def mask_union(
         if isinstance(masks, Tensor):
             merged = masks.bool().any(0)
         else:
-            # One map goes to the device instead of n.
+            # The union on the host: one map goes to the device, not n.
             merged = torch.from_numpy(np.any(masks.to_ndarray(), axis=0))
         union[: merged.shape[0], : merged.shape[1]] = merged.to(device)
     return union
 
 
 def topmost(masks: Tensor) -> Tensor:
-    """Index of the topmost mask at each pixel; later masks lie on top.
+    """Find the topmost mask at each pixel; later masks lie on top.
 
     Args:
         masks (Tensor): (n, H, W) bool, n may be 0.
 
     Returns:
-        Tensor: (H, W) int64 index into ``masks``, -1 where there is none.
+        Tensor: (H, W) int64 index into ``masks``, -1 where no mask lies.
+
+    Example:
+        >>> topmost(torch.tensor([[[True, True, False]],
+        ...                       [[False, True, False]]])).tolist()
+        [[0, 1, -1]]
     """
     if len(masks) == 0:
         return masks.new_full(masks.shape[1:], -1, dtype=torch.long)
@@ -186,7 +227,7 @@ def topmost(masks: Tensor) -> Tensor:
 
 
 def paired_iou(a: Tensor, b: Tensor) -> Tensor:
-    """IoU of two lists of masks, pair by pair.
+    """Compute the IoU of two lists of masks, pair by pair.
 
     Args:
         a (Tensor): (n, h, w) bool.
@@ -201,7 +242,7 @@ def paired_iou(a: Tensor, b: Tensor) -> Tensor:
 
 
 def pairwise_iou(a: Tensor, b: Tensor) -> Tensor:
-    """IoU of each mask of one list with each mask of another.
+    """Compute the IoU of each mask of one list with each of another.
 
     Args:
         a (Tensor): (n, h, w) bool.

@@ -11,7 +11,12 @@ from mmdet.utils import InstanceList
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from .masks import masks_at_image_size, masks_to_boxes, resize_masks
+from .masks import (
+    masks_at_image_size,
+    masks_to_boxes,
+    resize_masks,
+    spatial_size,
+)
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,8 @@ class Field:
             padded image. Empty for one dimension.
         writer (str): Step that writes the field.
         reader (str): Step that reads it.
-        required (bool): Whether every pseudo-label has it.
+        required (bool): Whether every pseudo-label has the field. Defaults
+            to False.
     """
 
     dims: int
@@ -51,7 +57,7 @@ FIELDS = {
     'pasted': Field(1, 'bool', '', 'copy-paste', 'strong augmentation'),
 }
 
-#: Fields that a student's targets keep beside labels and masks.
+#: Fields that the student's targets have beside labels and masks.
 TARGET_FIELDS = ('scores', 'weights')
 
 #: Kinds of masks that a head takes as targets: ``tensor`` is bool tensors at
@@ -65,25 +71,25 @@ _MAPS = ('masks', 'mask_logits')
 class PseudoLabelSteps:
     """All intermediate results of one batch of unlabelled images.
 
-    Images are (B, 3, H, W) RGB in 0..255, instances one ``InstanceData`` an
-    image with :data:`FIELDS`. The student's fields (``images``,
-    ``pasted_images``, ``pasted``, ``strong_images``) are None where the batch
-    has no student's view.
+    Images are (B, 3, H, W) RGB in 0..255. Pseudo-labels are one
+    ``InstanceData`` with :data:`FIELDS` for each image. The student's fields
+    (``images``, ``pasted_images``, ``pasted``, ``strong_images``) are None
+    where the batch has no view of the student.
 
     Attributes:
-        teacher_images (Tensor): The teacher's view.
-        teacher (list[InstanceData]): The labeller's pseudo-labels.
-        refined (list[InstanceData], optional): Refined ones; None without a
-            refiner.
-        images (Tensor, optional): The student's view in its own colours.
-        pasted_images (Tensor, optional): The view after copy-paste; without
-            copy-paste the same as ``images``.
+        teacher_images (Tensor): View of the teacher.
+        teacher (list[InstanceData]): Pseudo-labels of the labeller.
+        instances (list[InstanceData]): Pseudo-labels of the last step that
+            ran, from which the student learns.
+        refined (list[InstanceData], optional): Refined pseudo-labels; None
+            without a refiner.
+        images (Tensor, optional): View of the student before copy-paste.
+        pasted_images (Tensor, optional): View of the student after
+            copy-paste; without copy-paste the same as ``images``.
         pasted (list[InstanceData], optional): Pseudo-labels after copy-paste;
             None without copy-paste.
-        strong_images (Tensor, optional): What the student sees: the view
-            after copy-paste and strong augmentation.
-        instances (list[InstanceData]): Pseudo-labels of the last step that
-            ran: what the student learns from.
+        strong_images (Tensor, optional): View of the student after copy-paste
+            and strong augmentation, on which it trains.
     """
 
     teacher_images: Tensor
@@ -96,8 +102,8 @@ class PseudoLabelSteps:
     strong_images: Tensor | None = None
 
 
-def replace_fields(item: InstanceData, **fields) -> InstanceData:
-    """Copy of pseudo-labels with other values of some fields.
+def replace_fields(item: InstanceData, **fields: Tensor) -> InstanceData:
+    """Copy pseudo-labels with other values of some fields.
 
     Args:
         item (InstanceData): Pseudo-labels, which are not changed.
@@ -105,6 +111,11 @@ def replace_fields(item: InstanceData, **fields) -> InstanceData:
 
     Returns:
         InstanceData: A new object that shares the other fields' tensors.
+
+    Example:
+        >>> item = InstanceData(labels=torch.tensor([3]))
+        >>> sorted(replace_fields(item, scores=torch.ones(1)).keys())
+        ['labels', 'scores']
     """
     return InstanceData(
         metainfo=dict(item.metainfo), **{**dict(item.items()), **fields}
@@ -112,15 +123,15 @@ def replace_fields(item: InstanceData, **fields) -> InstanceData:
 
 
 def join_instances(first: InstanceData, second: InstanceData) -> InstanceData:
-    """Pseudo-labels of two images as those of one.
+    """Join the pseudo-labels of two images into those of one.
 
     Args:
         first (InstanceData): Pseudo-labels that come first.
         second (InstanceData): Pseudo-labels that come after them.
 
     Returns:
-        InstanceData: A new object with the fields that both have and that
-        hold one value for each instance; masks and mask logits are left out.
+        InstanceData: A new object with the fields that both images have,
+        except for masks and mask logits.
     """
     names = [
         k for k in first.keys() if k in second.keys() and k not in _MAPS
@@ -133,20 +144,21 @@ def check_pseudo_instances(
 ) -> None:
     """Refuse pseudo-labels that break the contract of :data:`FIELDS`.
 
-    Only shapes and dtypes are looked at, so a device does not have to wait
-    for the host.
+    Only shapes and dtypes are checked, so the host does not have to wait for
+    the device.
 
     Args:
         instances (list[InstanceData]): Pseudo-labels of each image.
         image_size (tuple[int, int]): (H, W) of the padded images.
 
     Raises:
-        ValueError: that names the image, the field and what it should be.
+        ValueError: if a required field is missing, or a field has the wrong
+            dtype or shape.
     """
     for i, item in enumerate(instances):
         for name, field in FIELDS.items():
             if name in item:
-                _check_field(item, name, field, tuple(image_size), i)
+                _check_field(item, name, field, image_size, i)
             elif field.required:
                 raise ValueError(
                     f'Pseudo-labels of image {i} have no field {name!r}, '
@@ -174,7 +186,7 @@ def _check_field(
             f'{where} has {value.dim()} dimensions of {value.dtype}, but '
             f'should have {field.dims} of kind {field.dtype}.'
         )
-    if field.size != 'either' or tuple(value.shape[1:]) == image_size:
+    if field.size != 'either' or spatial_size(value) == image_size:
         return
     logits = item.get('mask_logits')
     if logits is None or logits.shape[1:] != value.shape[1:]:
@@ -191,15 +203,15 @@ def project_pseudo_instances(
     target_masks: str,
     mask_size: tuple[int, int],
 ) -> InstanceList:
-    """Make the student's targets of its pseudo-labels.
+    """Convert pseudo-labels to the targets of the student's head.
 
     Args:
         instances (list[InstanceData]): Pseudo-labels of each image.
         image_size (tuple[int, int]): (H, W) of the padded images.
-        target_masks (str): What the student's head takes: ``tensor`` is bool
-            masks at ``mask_size``, ``bitmap`` is ``BitmapMasks`` at the size
-            of the image, and boxes. Heads say it in their class attribute
-            ``target_masks``.
+        target_masks (str): Kind of targets: ``tensor`` stands for bool masks
+            at ``mask_size``, ``bitmap`` for ``BitmapMasks`` at
+            ``image_size`` with boxes. A head names the kind that it takes in
+            its class attribute ``target_masks``.
         mask_size (tuple[int, int]): (h, w) of the teacher's masks.
 
     Returns:
@@ -220,7 +232,7 @@ def project_pseudo_instances(
         InstanceData(
             labels=item.labels,
             masks=resize_masks(item.masks, mask_size),
-            **_kept(item),
+            **_target_fields(item),
         )
         for item in instances
     ]
@@ -229,17 +241,17 @@ def project_pseudo_instances(
 def detector_targets(
     item: InstanceData, image_size: tuple[int, int]
 ) -> InstanceData:
-    """Pseudo-labels as any MMDet detector takes its ground truth.
+    """Convert pseudo-labels to the ground truth of any MMDet detector.
 
     Args:
         item (InstanceData): Pseudo-labels of one image.
         image_size (tuple[int, int]): (H, W) of the padded image.
 
     Returns:
-        InstanceData: ``labels``, ``bboxes`` around the masks, and ``masks``
-        as ``BitmapMasks``, MMDet's class, which lives on the host; ``scores``
-        and ``weights`` where the pseudo-labels have them. Masks without a
-        pixel are left out, since they have no box.
+        InstanceData: ``labels``, ``bboxes`` around the masks, ``masks`` as
+        MMDet's ``BitmapMasks``, which live on the host, and ``scores`` and
+        ``weights`` where the pseudo-labels have them. Instances whose mask is
+        empty are left out, since they have no box.
     """
     masks = masks_at_image_size(item, image_size)
     keep = masks.flatten(1).any(1)
@@ -248,9 +260,9 @@ def detector_targets(
         labels=item.labels[keep],
         bboxes=masks_to_boxes(masks),
         masks=BitmapMasks(masks.byte().cpu().numpy(), *image_size),
-        **{name: value[keep] for name, value in _kept(item).items()},
+        **{name: value[keep] for name, value in _target_fields(item).items()},
     )
 
 
-def _kept(item: InstanceData) -> dict[str, Tensor]:
+def _target_fields(item: InstanceData) -> dict[str, Tensor]:
     return {name: item[name] for name in TARGET_FIELDS if name in item}

@@ -346,7 +346,7 @@ def test_load__missing_and_damaged(tmp_path):
 def test_init__unknown_arch():
     with pytest.raises(ValueError, match="no model 'vit_none'"):
         ViTFeaturePyramid('vit_none')
-    with pytest.raises(ValueError, match='no plain vision transformer'):
+    with pytest.raises(ValueError, match='not a plain vision transformer'):
         ViTFeaturePyramid('resnet18')
 
 

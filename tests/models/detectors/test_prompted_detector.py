@@ -311,7 +311,7 @@ def test_mask_losses__no_object(config):
     samples = [_sample()]
     samples[0].gt_instances = samples[0].gt_instances[:0]
     losses = model._mask_losses(
-        model._encode(torch.rand(1, 3, 64, 128)), samples
+        model.segmenter.encode(torch.rand(1, 3, 64, 128)), samples
     )
     assert (
         losses['loss_mask'].item() == 0 and losses['loss_mask'].requires_grad
@@ -323,7 +323,7 @@ def test_queries__boxes_and_background(config):
     model = _build(config(adapt=True)).train()
     _plant(model, [[10.0, 10, 50, 40]], [0.7], [2])
     inputs = torch.zeros(1, 3, 64, 128)
-    embeddings = model._encode(inputs)
+    embeddings = model.segmenter.encode(inputs)
     masks, classes = model._queries(inputs, embeddings, [_sample()])
     assert masks.shape[:2] == (1, 2) and (masks[0, 0] == 0).all()
     probs = classes.softmax(-1)
@@ -522,7 +522,7 @@ def test_grounding_dino__without_names_or_encoder(grounded):
         MODELS.build(grounded)
     grounded.classes = CLASSES
     grounded.detector.language_model.name = 'checkpoints/no-bert'
-    with pytest.raises(FileNotFoundError, match=r'no-bert is no folder'):
+    with pytest.raises(FileNotFoundError, match=r'no-bert is not a folder'):
         MODELS.build(grounded)
 
 

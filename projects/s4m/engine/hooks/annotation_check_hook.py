@@ -14,19 +14,24 @@ from s4m.datasets.semi_dataset import SemiDataset
 
 @HOOKS.register_module()
 class AnnotationCheckHook(Hook):
-    """Refuses files whose labels would be misread, and sets that differ.
+    """Hook that refuses annotations which the training would misread.
 
-    See :func:`~s4m.datasets.coco_checks.check_annotations`. The training
-    set and the validation set are read, on the first process only;
-    ``SemiDataset`` has checked its own files already.
-
-    Raises:
-        ValueError: that names the file and what is wrong with it.
+    Before the training, the first process checks the training and validation
+    sets by :func:`~s4m.datasets.coco_checks.check_annotations`, and that
+    their classes agree. ``SemiDataset`` checks its files when it is built.
     """
 
     @master_only
     def before_train(self, runner: Runner) -> None:
-        """Check what is trained and validated on."""
+        """Check the training and the validation set.
+
+        Args:
+            runner (Runner): Runner of the training.
+
+        Raises:
+            ValueError: if a file has a defect, or the classes of the two
+                sets differ.
+        """
         train = runner.train_dataloader.dataset
         if not isinstance(train, SemiDataset):
             check_annotations(train, with_masks=True, needs_instance=True)

@@ -10,6 +10,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
+from s4m.models.detectors import SemiInstanceSegmentor
 from s4m.utils.checkpoints import (
     load_strictly,
     load_teacher,
@@ -25,8 +26,8 @@ def _paired_tensors(
     """Pair the tensors of teacher and student by name.
 
     Args:
-        teacher (nn.Module): Network that is moved.
-        student (nn.Module): Network that it is moved towards.
+        teacher (nn.Module): Network that the hook updates.
+        student (nn.Module): Network that the teacher is moved towards.
 
     Returns:
         tuple: Four lists: the teacher's and the student's floating point
@@ -55,32 +56,41 @@ def _paired_tensors(
 
 @HOOKS.register_module()
 class BurnInMeanTeacherHook(Hook):
-    """Loads, moves and times the teacher of a ``SemiInstanceSegmentor``.
+    """Hook that loads and updates the teacher of a ``SemiInstanceSegmentor``.
 
-    Before training it loads ``model.teacher_checkpoint`` where the strategy
-    uses it and the run does not resume.
+    Before training, the hook loads ``model.teacher_checkpoint`` where the
+    strategy uses it and the run does not resume.
 
     * ``guided`` (`Guided Distillation <https://arxiv.org/abs/2308.02668>`_):
-      the teacher stays what it was loaded as for ``burn_in`` iterations; at
-      iteration ``burn_in`` the student is copied into it; then it is the
-      moving average of the student. ``burn_in=0`` is no burn-in.
-    * ``standard`` (Polite Teacher): the same, but without unlabelled images
-      during burn-in, so that no teacher is needed.
+      the loaded teacher does not change for ``burn_in`` iterations; at
+      iteration ``burn_in`` the student is copied into the teacher; after that
+      the teacher is the moving average of the student. ``burn_in=0`` means no
+      burn-in.
+    * ``standard`` (Polite Teacher): the same schedule, but burn-in uses
+      labelled images only, so that no loaded teacher is needed.
     * ``fixed`` (Noisy Boundaries): the teacher never changes.
 
-    Parameters and floating point buffers are averaged, other buffers copied,
-    all paired by name. The update of iteration i comes before its step; with
-    gradient accumulation one update follows each optimiser step.
+    Parameters and floating point buffers are averaged, other buffers are
+    copied, and all are paired by name. The update of an iteration runs before
+    its optimiser step; with gradient accumulation the teacher is updated once
+    for each optimiser step.
 
     Args:
-        burn_in (int): Iterations before the copy.
-        momentum (float): ``teacher += momentum * (student - teacher)``; the
-            papers' decay of 0.9996 is a momentum of 0.0004, the default.
-        strategy (str): ``guided`` (default), ``standard`` or ``fixed``.
+        burn_in (int): Number of iterations before the copy.
+        momentum (float): Momentum of
+            ``teacher += momentum * (student - teacher)``. Defaults to 0.0004,
+            which is a decay of 0.9996 in the papers.
+        strategy (str): ``guided``, ``standard`` or ``fixed``. Defaults to
+            ``guided``.
 
     Raises:
-        ValueError: if an argument is out of range, or the strategy needs a
-            teacher and the config names none.
+        ValueError: if an argument is out of range.
+
+    Example:
+        >>> hook = HOOKS.build(
+        ...     dict(type='BurnInMeanTeacherHook', burn_in=9000))
+        >>> hook.momentum, hook.needs_teacher
+        (0.0004, True)
     """
 
     def __init__(
@@ -109,19 +119,19 @@ class BurnInMeanTeacherHook(Hook):
         return self.strategy == 'fixed'
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Load the teacher from ``load_from`` where it has no other file.
+        """Load the teacher from ``load_from`` without a teacher checkpoint.
 
         Args:
             runner (Runner): Runner of the training.
             checkpoint (dict): Checkpoint of ``load_from``.
 
         Raises:
-            ValueError: if it does not fit the teacher. MMEngine, which loads
-                both networks after this, would leave random weights in place
-                of tensors that do not fit.
+            ValueError: if the checkpoint does not fit the teacher. MMEngine,
+                which loads both networks afterwards, would leave random
+                weights in place of tensors that do not fit.
         """
-        model = _unwrap(runner.model)
-        # Testing loads too, but builds no training loop.
+        model = _segmentor(runner)
+        # Testing loads a checkpoint too, but builds no training loop.
         training = isinstance(runner._train_loop, BaseLoop)
         is_start = training and not runner._resume
         is_teacher = self.needs_teacher and model.teacher_checkpoint is None
@@ -134,21 +144,22 @@ class BurnInMeanTeacherHook(Hook):
             )
 
     def before_train(self, runner: Runner) -> None:
-        """Load the teacher where a training starts, and pair the tensors.
+        """Load the teacher of a training that starts, and pair the tensors.
 
-        ``load_from`` comes before this. Beside a ``teacher_checkpoint`` it is
-        the student's start only, although MMEngine has loaded it into both.
+        MMEngine has read ``load_from`` before, into both networks. Where
+        there is a ``teacher_checkpoint``, the teacher is loaded again here,
+        so that ``load_from`` holds for the student only.
 
         Args:
             runner (Runner): Runner of the training.
 
         Raises:
             FileNotFoundError: if the teacher's checkpoint is missing.
-            ValueError: if it does not fit, or the strategy needs a teacher
-                and the config names none.
+            ValueError: if the checkpoint does not fit, or the strategy needs
+                a teacher and the config names no file for it.
         """
-        model = _unwrap(runner.model)
-        # A resumed run has its teacher already.
+        model = _segmentor(runner)
+        # A resumed run has read the teacher from its checkpoint.
         if self.needs_teacher and runner.iter == 0:
             if model.teacher_checkpoint is not None:
                 load_teacher(model.teacher, model.teacher_checkpoint)
@@ -164,16 +175,19 @@ class BurnInMeanTeacherHook(Hook):
         )
 
     def before_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch=None
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
     ) -> None:
-        """Set the loss's weight, copy at the end of burn-in, then average.
+        """Set the weight of the unsupervised loss, and update the teacher.
 
         Args:
             runner (Runner): Runner of the training.
             batch_idx (int): Not used.
             data_batch (dict, optional): Not used.
         """
-        model = _unwrap(runner.model)
+        model = _segmentor(runner)
         iteration = runner.iter
         burning = iteration < self.burn_in
         labelled_only = burning and self.strategy == 'standard'
@@ -194,7 +208,8 @@ class BurnInMeanTeacherHook(Hook):
         """Move the teacher towards the student in a few fused kernels.
 
         Args:
-            momentum (float): Share of the way; 1 copies the student.
+            momentum (float): Share of the distance to the student; 1 copies
+                the student.
         """
         teacher, student, teacher_other, student_other = self._tensors
         if momentum == 1.0:
@@ -205,5 +220,7 @@ class BurnInMeanTeacherHook(Hook):
             torch._foreach_copy_(teacher_other, student_other)
 
 
-def _unwrap(model: nn.Module) -> nn.Module:
+def _segmentor(runner: Runner) -> SemiInstanceSegmentor:
+    """The runner's model without the wrapper of distributed training."""
+    model = runner.model
     return model.module if is_model_wrapper(model) else model

@@ -8,28 +8,34 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from s4m.models.losses import PixelContrastiveLoss
+
 
 @HOOKS.register_module()
 class ContrastiveDiagnosticsHook(Hook):
-    """Logs the contrast margin and the false-negative rate.
+    """Hook that logs the contrast margin and the false-negative rate.
 
-    Both are quantities of SSKD, Proposition 3.1.
+    `SSKD <https://arxiv.org/abs/2604.03841>`_, Proposition 3.1, is about
+    these two quantities. Every ``interval`` iterations the hook writes to the
+    log and the visualiser backends:
 
-    Every ``interval`` iterations, to the log and the visualiser backends:
-
-    * ``contrast/margin``: mean cosine of the positive pairs minus that of
-      the sampled negative ones;
-    * ``contrast/fnr_pred``: share of the sampled negatives that belong to the
-      anchor's instance, by the strongest query in the same image, pixels
-      of no object being one instance;
-    * ``contrast/fnr_gt``: the same by the annotated objects, for anchors on
-      labelled images.
+    * ``contrast/margin``: the mean cosine of the positive pairs minus the
+      mean cosine of the sampled negative pairs;
+    * ``contrast/fnr_pred``: the share of the sampled negatives that belong to
+      the anchor's instance, which is the strongest query in the same image;
+      all background pixels count as one instance;
+    * ``contrast/fnr_gt``: the same share by the annotated objects, for
+      anchors on labelled images.
 
     Args:
-        interval (int): Iterations between two logs. Defaults to 50.
+        interval (int): Number of iterations between two logs. Defaults to 50.
 
     Raises:
-        ValueError: if ``interval`` < 1, or the model has no ``loss_contrast``.
+        ValueError: if ``interval`` < 1.
+
+    Example:
+        >>> HOOKS.build(dict(type='ContrastiveDiagnosticsHook')).interval
+        50
     """
 
     def __init__(self, interval: int = 50) -> None:
@@ -38,24 +44,50 @@ class ContrastiveDiagnosticsHook(Hook):
         self.interval = interval
 
     def before_train(self, runner: Runner) -> None:
-        """Find the loss."""
+        """Look up the contrastive loss of the model.
+
+        Args:
+            runner (Runner): Runner of the training.
+        """
         model = runner.model
         model = model.module if is_model_wrapper(model) else model
-        self._loss = getattr(model, 'loss_contrast', None)
+        self._loss: PixelContrastiveLoss | None = getattr(
+            model, 'loss_contrast', None
+        )
 
     def before_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch=None
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
     ) -> None:
-        """Ask for the statistics of this iteration, if it is its turn."""
+        """Request statistics from the loss every ``interval`` iterations.
+
+        Args:
+            runner (Runner): Runner of the training.
+            batch_idx (int): Not used.
+            data_batch (dict, optional): Not used.
+        """
         if self._loss is not None:
             self._loss.keep_statistics = self.every_n_train_iters(
                 runner, self.interval
             )
 
     def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: dict | None = None,
     ) -> None:
-        """Log them."""
+        """Log the statistics of this iteration.
+
+        Args:
+            runner (Runner): Runner of the training.
+            batch_idx (int): Not used.
+            data_batch (dict, optional): Not used.
+            outputs (dict, optional): Not used.
+        """
         if self._loss is None:
             return
         for name, value in self._loss.statistics.items():

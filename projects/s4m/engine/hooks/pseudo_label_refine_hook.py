@@ -12,27 +12,31 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from s4m.structures.masks import upsample_masks
+from s4m.structures.masks import spatial_size, upsample_masks
 from s4m.visualization import palette
 
 
 @HOOKS.register_module()
 class PseudoLabelRefineHook(Hook):
-    """Logs and draws what the refiner of a ``SemiInstanceSegmentor`` changes.
+    """Hook that logs and draws the changes by pseudo-label refinement.
 
-    The hook only watches: a run without it trains the same. Logged are
-    ``refine_iou``, the mean IoU between the teacher's masks and the refined
-    ones, and ``refine_kept``, the share of pseudo-labels that took the
-    segmenter's mask.
+    The hook does not affect the training. It logs ``refine_iou``, the mean
+    IoU between the teacher's masks and the refined ones, and ``refine_kept``,
+    the share of pseudo-labels that took the segmenter's mask.
 
     Args:
-        draw_interval (int): Every so many iterations one picture of the
-            teacher's masks beside the refined ones, of the image of the batch
-            with the most pseudo-labels, goes to the visualiser backends. 0,
-            the default, draws nothing.
+        draw_interval (int): Number of iterations between two pictures, which
+            go to the visualiser backends. A picture shows the teacher's masks
+            beside the refined ones, on the image of the batch with the most
+            pseudo-labels. Defaults to 0, which draws nothing.
 
     Raises:
         ValueError: if ``draw_interval`` is negative.
+
+    Example:
+        >>> cfg = dict(type='PseudoLabelRefineHook', draw_interval=1000)
+        >>> HOOKS.build(cfg).draw_interval
+        1000
     """
 
     def __init__(self, draw_interval: int = 0) -> None:
@@ -41,10 +45,11 @@ class PseudoLabelRefineHook(Hook):
         self.draw_interval = draw_interval
 
     def before_train(self, runner: Runner) -> None:
-        """Watch the refiner.
+        """Start recording the refiner's inputs and outputs.
 
         Args:
-            runner (Runner): Runner of the training.
+            runner (Runner): Runner of the training. A model without a
+                refiner, as in an ablation, has nothing to record.
         """
         model = runner.model
         model = model.module if is_model_wrapper(model) else model
@@ -55,7 +60,7 @@ class PseudoLabelRefineHook(Hook):
             self._handle = refiner.register_forward_hook(self._record)
 
     def after_train(self, runner: Runner) -> None:
-        """Stop watching.
+        """Stop recording the refiner's inputs and outputs.
 
         Args:
             runner (Runner): Runner of the training.
@@ -64,9 +69,13 @@ class PseudoLabelRefineHook(Hook):
             self._handle.remove()
 
     def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: dict | None = None,
     ) -> None:
-        """Log the figures and, at times, draw.
+        """Log the two figures and, every ``draw_interval``, a picture.
 
         Args:
             runner (Runner): Runner of the training.
@@ -79,10 +88,11 @@ class PseudoLabelRefineHook(Hook):
         refined = self._latest[2]
         iou = torch.cat([item.refine_iou for item in refined])
         if len(iou):
-            kept = torch.cat([item.refined for item in refined])
+            replaced = torch.cat([item.refined for item in refined])
             hub = runner.message_hub
             hub.update_scalar('train/refine_iou', iou.mean().item())
-            hub.update_scalar('train/refine_kept', kept.float().mean().item())
+            share = replaced.float().mean().item()
+            hub.update_scalar('train/refine_kept', share)
         if self.draw_interval and self.every_n_train_iters(
             runner, self.draw_interval
         ):
@@ -106,11 +116,11 @@ class PseudoLabelRefineHook(Hook):
     ) -> None:
         """Draw the teacher's masks beside the refined ones of one image."""
         chosen = max(range(len(teacher)), key=lambda i: len(teacher[i]))
-        image = rgb[chosen].clamp(0, 255).byte()
-        image = image.permute(1, 2, 0).cpu().numpy()
+        pixels = rgb[chosen].clamp(0, 255).byte()
+        image = pixels.permute(1, 2, 0).cpu().numpy()
         panels = []
         for masks in (
-            upsample_masks(teacher[chosen].mask_logits, tuple(rgb.shape[-2:])),
+            upsample_masks(teacher[chosen].mask_logits, spatial_size(rgb)),
             refined[chosen].masks,
         ):
             visualizer = runner.visualizer

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mmdet.registry import HOOKS
 from mmengine.dist import all_gather_object, get_rank, get_world_size
 from mmengine.hooks import CheckpointHook, Hook
@@ -17,30 +19,32 @@ from s4m.utils.random_states import (
 
 
 def _reseed_samplers(loader: DataLoader, old: int, new: int) -> None:
-    """Give a loader's samplers a seed in place of the one they were built on.
+    """Replace the seed that a loader's samplers were built with.
 
-    A sampler whose config names a seed of its own keeps it.
+    A sampler whose config names another seed keeps that one.
     """
     inner = getattr(loader.batch_sampler, 'sampler', None)
-    for sampler in (loader.sampler, loader.batch_sampler, inner):
+    # PyTorch's sampler classes do not declare a seed.
+    samplers: tuple[Any, ...] = (loader.sampler, loader.batch_sampler, inner)
+    for sampler in samplers:
         if getattr(sampler, 'seed', None) == old:
             sampler.seed = new
 
 
 @HOOKS.register_module()
 class RandomStateHook(Hook):
-    """Gives each process its own random numbers, and resumes them.
+    """Hook that seeds each process differently, and resumes random states.
 
-    * MMEngine seeds all processes alike, and they build equal networks from
-      it. Before training this hook seeds each process by (seed, rank,
-      iteration): otherwise the images of all processes would get the same
-      augmentation and the losses the same points.
-    * The states of all processes are in the checkpoint, and a run that
-      resumes with as many processes goes on with them. Validation changes
-      them in neither.
+    * MMEngine seeds all processes alike, so that they build equal networks.
+      Before training this hook seeds each process by (seed, rank, iteration):
+      otherwise the images of all processes would get the same augmentation
+      and the losses the same points.
+    * The checkpoint holds the random states of all processes, and a run that
+      resumes with as many processes continues from them. Validation does not
+      change the states.
     * MMEngine builds the training loader before it reads the seed of the
-      checkpoint: the samplers get it here, so that a run whose config names
-      no seed resumes its own order of images.
+      checkpoint. This hook hands the seed to the samplers, so that a run
+      whose config names no seed resumes the same order of images.
 
     Together with augmentation that is seeded by the draw (``SemiDataset``),
     a resumed run equals an uninterrupted one bit for bit where the arithmetic
@@ -49,28 +53,47 @@ class RandomStateHook(Hook):
 
     def __init__(self) -> None:
         self._start_seed: int | None = None
-        #: States of all processes, where there are several.
+        #: States of all processes; None where there is only one.
         self._gathered: list[dict] | None = None
         self._restore: dict | None = None
-        #: This process's state while a validation runs.
+        #: State of this process before the validation that runs.
         self._before_val: dict | None = None
 
     def before_run(self, runner: Runner) -> None:
-        """Remember the seed that the training loader was built with."""
+        """Remember the seed that the training loader was built with.
+
+        Args:
+            runner (Runner): Runner of the training.
+        """
         self._start_seed = runner.seed
 
     def before_train(self, runner: Runner) -> None:
-        """Seed the samplers of a resumed run, then this process."""
-        if runner.seed != self._start_seed:
+        """Seed the samplers of a resumed run, then this process.
+
+        Args:
+            runner (Runner): Runner of the training.
+        """
+        if self._start_seed not in (None, runner.seed):
             _reseed_samplers(
                 runner.train_dataloader, self._start_seed, runner.seed
             )
         seed_generators((runner.seed, get_rank(), runner.iter))
 
     def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: dict | None = None,
     ) -> None:
-        """Collect the states of all processes where a checkpoint is due."""
+        """Collect the states of all processes where a checkpoint is due.
+
+        Args:
+            runner (Runner): Runner of the training.
+            batch_idx (int): Not used.
+            data_batch (dict, optional): Not used.
+            outputs (dict, optional): Not used.
+        """
         if self.is_last_train_iter(runner) or any(
             self.every_n_train_iters(runner, hook.interval)
             for hook in runner.hooks
@@ -79,7 +102,11 @@ class RandomStateHook(Hook):
             self._gather()
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Collect them for a checkpoint of an epoch."""
+        """Collect the states of all processes for a checkpoint by epoch.
+
+        Args:
+            runner (Runner): Runner of the training.
+        """
         self._gather()
 
     def _gather(self) -> None:
@@ -87,7 +114,12 @@ class RandomStateHook(Hook):
             self._gathered = all_gather_object(get_random_state())
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Add the states, one per process."""
+        """Add the states of all processes to the checkpoint.
+
+        Args:
+            runner (Runner): Runner of the training.
+            checkpoint (dict): Checkpoint, changed in place.
+        """
         if get_world_size() == 1:
             state = self._before_val or get_random_state()
             checkpoint['random_states'] = [state]
@@ -95,7 +127,12 @@ class RandomStateHook(Hook):
             checkpoint['random_states'] = self._gathered
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Remember this process's state until the first iteration."""
+        """Remember the state of this process until the first iteration.
+
+        Args:
+            runner (Runner): Runner of the training.
+            checkpoint (dict): Checkpoint that MMEngine has read.
+        """
         states = checkpoint.get('random_states')
         if not runner._resume or states is None:
             return
@@ -109,23 +146,43 @@ class RandomStateHook(Hook):
         self._restore = states[get_rank()]
 
     def before_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch=None
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
     ) -> None:
-        """Restore after everything that start-up draws."""
+        """Restore the state of a resumed run before its first iteration.
+
+        The start-up draws random numbers, so the state is not restored
+        earlier.
+
+        Args:
+            runner (Runner): Runner of the training.
+            batch_idx (int): Not used.
+            data_batch (dict, optional): Not used.
+        """
         if self._restore is not None:
             set_random_state(self._restore)
             self._restore = None
 
     def before_val(self, runner: Runner) -> None:
-        """Keep the states that training continues with.
+        """Remember the states from which the training continues.
 
-        A checkpoint that a new best score writes again holds them too.
+        The checkpoint of a new best score, which is written after the
+        validation, holds these states too.
+
+        Args:
+            runner (Runner): Runner of the training.
         """
         self._before_val = get_random_state()
         self._gather()
 
     def after_val(self, runner: Runner) -> None:
-        """Undo what validation drew."""
+        """Restore the state that this process had before the validation.
+
+        Args:
+            runner (Runner): Runner of the training.
+        """
         if self._before_val is not None:
             set_random_state(self._before_val)
             self._before_val = None

@@ -25,51 +25,62 @@ _FITS = ('pad', 'stretch')
 class ViTFeaturePyramid(BaseModule):
     """A timm vision transformer with outputs at several strides.
 
-    `Guided Distillation <https://arxiv.org/abs/2308.02668>`_: the patch
-    tokens go back to their grid, are interpolated to each stride, and a 1x1
-    convolution for each level makes the channels. Here the convolution comes
-    first: it swaps with either interpolation and is cheaper on the patch
-    grid. Position embeddings are interpolated to the input. The paper says
-    bilinear interpolation and an input padded to full patches; the released
-    code takes the nearest token (``resample='nearest'``) of an input that is
-    stretched to full patches (``fit='stretch'``).
+    As in `Guided Distillation <https://arxiv.org/abs/2308.02668>`_, the grid
+    of patch tokens is interpolated to each stride, and one 1x1 convolution
+    for each level sets the channels. Here the convolution runs first: it
+    commutes with the interpolation and is cheaper on the patch grid. Position
+    embeddings are interpolated to the input. The paper describes bilinear
+    interpolation and an input padded to full patches; the released code takes
+    the nearest token (``resample='nearest'``) of an input that is stretched
+    to full patches (``fit='stretch'``).
 
-    `DPT <https://arxiv.org/abs/2103.13413>`_, as SSKD's student has it: each
-    level has a block of its own (``out_indices``), and convolutions change
-    the resolution (``resample='conv'``): transposed ones to finer strides, a
-    3x3 of stride 2 to a coarser one.
+    As in `DPT <https://arxiv.org/abs/2103.13413>`_ and in SSKD's student, the
+    levels can read different blocks (``out_indices``), and convolutions can
+    change the resolution (``resample='conv'``): transposed ones for finer
+    strides, a 3x3 one of stride 2 for a coarser stride.
 
     Args:
         arch (str): Name of a timm vision transformer, such as
             ``vit_base_patch14_dinov2`` or ``deit_base_patch16_384``.
-        out_channels (int | Sequence[int]): Channels of every level, or of
-            each. Defaults to 256.
+        out_channels (int | Sequence[int]): Number of channels, one for all
+            levels or one for each. Defaults to 256.
         strides (Sequence[float]): Strides of the levels in input pixels. With
-            ``conv`` a power of two times the patch: 3.5, 7, 14, 28.
-        out_indices (Sequence[int], optional): Block of each level, counted
-            from 0; by default all levels take the last block.
-        resample (str): ``bilinear`` (default), ``nearest`` or ``conv``.
-        fit (str): How the input gets full patches: ``pad`` (default) adds
-            the mean pixel, which is 0 after normalisation, at the right and
-            at the bottom; ``stretch`` resizes the input bilinearly.
+            ``conv`` they are powers of two times the patch, for instance 3.5,
+            7, 14, 28. Defaults to 4, 8, 16, 32.
+        out_indices (Sequence[int], optional): Index of the block that each
+            level reads. Defaults to the last block for all levels.
+        resample (str): ``bilinear``, ``nearest`` or ``conv``. Defaults to
+            ``bilinear``.
+        fit (str): How the input gets full patches: ``pad`` adds the mean
+            pixel, which is 0 after normalisation, at the right and at the
+            bottom; ``stretch`` resizes the input bilinearly. Defaults to
+            ``pad``.
         vit_cfg (dict, optional): Arguments of timm's ``VisionTransformer``
-            in place of those of ``arch``, such as ``depth`` or
+            that replace those of ``arch``, such as ``depth`` or
             ``patch_size``.
-        frozen (bool): Keep the transformer as it was loaded: eval mode, no
-            gradient, no graph. The 1x1 convolutions train. Defaults to
+        frozen (bool): Whether the transformer stays as it was loaded, in eval
+            mode and without gradients. The convolutions train. Defaults to
             False.
         with_cp (bool): Whether the blocks use activation checkpointing.
             Defaults to False.
         drop_path_rate (float): Rate of stochastic depth. Defaults to 0.
         init_cfg (dict, optional): ``dict(type='Pretrained', checkpoint=...)``
-            loads the transformer: a DINOv2 or DeiT file of its authors, or
-            one in timm's or in transformers' (DINOv2) key names, ``.pth``,
-            ``.bin`` or ``.safetensors``.
+            loads the transformer from a DINOv2 or DeiT file of its authors,
+            or from a file in timm's or in transformers' (DINOv2) key names;
+            ``.pth``, ``.bin`` or ``.safetensors``.
 
     Raises:
-        ValueError: if timm has no such transformer, a file does not fit, or
-            ``resample`` or ``fit`` has another value or they do not go
-            together.
+        ValueError: if timm has no plain vision transformer of this name, or
+            an argument is out of range.
+
+    Example:
+        >>> backbone = dict(
+        ...     type='ViTFeaturePyramid',
+        ...     arch='vit_base_patch14_dinov2',
+        ...     strides=(3.5, 7, 14, 28),
+        ...     out_indices=(2, 5, 8, 11),
+        ...     resample='conv',
+        ...     init_cfg=dict(type='Pretrained', checkpoint='dinov2_b.pth'))
     """
 
     def __init__(
@@ -87,7 +98,9 @@ class ViTFeaturePyramid(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        import timm  # a second of every start that does not need it
+        # Importing timm takes a second of every start: only here.
+        import timm
+        from timm.models.vision_transformer import VisionTransformer
 
         if not timm.is_model(arch):
             near = timm.list_models(f'*{arch[:5]}*')[:8]
@@ -95,7 +108,7 @@ class ViTFeaturePyramid(BaseModule):
         where = timm.model_entrypoint(arch).__module__
         if where not in _PLAIN:
             raise ValueError(
-                f'{arch!r} ({where}) is no plain vision transformer'
+                f'{arch!r} ({where}) is not a plain vision transformer'
             )
         vit = timm.create_model(
             arch,
@@ -105,10 +118,11 @@ class ViTFeaturePyramid(BaseModule):
             drop_path_rate=drop_path_rate,
             **(vit_cfg or {}),
         )
+        assert isinstance(vit, VisionTransformer)
         vit.set_grad_checkpointing(with_cp)
         self.vit = vit
         self.arch = arch
-        self.patch_size = vit.patch_embed.patch_size[0]
+        self.patch_size: int = vit.patch_embed.patch_size[0]
         self.strides = tuple(strides)
         self.frozen = frozen
         if isinstance(out_channels, int):
@@ -149,7 +163,7 @@ class ViTFeaturePyramid(BaseModule):
         self.train(self.training)
 
     def _blocks(self, indices: Sequence[int] | None) -> tuple[int, ...]:
-        """The block of each level."""
+        """Check the index of the block of each level, or take the last."""
         depth = len(self.vit.blocks)
         if indices is None:
             indices = [depth - 1] * len(self.strides)
@@ -179,14 +193,14 @@ class ViTFeaturePyramid(BaseModule):
         return self
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Features of normalised images.
+        """Compute the features of normalised images.
 
         Args:
-            x (Tensor): (B, 3, H, W).
+            x (Tensor): (B, 3, H, W) normalised images.
 
         Returns:
             tuple[Tensor]: (B, C, ceil(H / s), ceil(W / s)) for each stride s.
-            :meth:`centres` says which pixel a position shows.
+            See :meth:`centres` for the pixel that a position shows.
         """
         height, width = x.shape[-2:]
         size = self._full_patches(height), self._full_patches(width)
@@ -214,17 +228,17 @@ class ViTFeaturePyramid(BaseModule):
     def _interpolate(
         self, x: Tensor, stride: float, size: tuple[int, int]
     ) -> Tensor:
-        """Patch grid to a level of at least ``size`` positions."""
+        """Resize the patch grid to a level of at least ``size`` positions."""
         align = None if self.resample == 'nearest' else False
         if self.fit == 'stretch':
-            # The grid covers the input, whatever the input's size.
+            # The grid covers the whole input at any size.
             return F.interpolate(
                 x, size, mode=self.resample, align_corners=align
             )
         if stride == self.patch_size:
             return x
-        # The scale, not the size, so that pixels stay where they are
-        # whatever was padded.
+        # By the scale and not the size, so that positions do not depend on
+        # the amount of padding.
         return F.interpolate(
             x,
             scale_factor=self.patch_size / stride,
@@ -234,46 +248,49 @@ class ViTFeaturePyramid(BaseModule):
         )
 
     def centres(self, level: int, length: int) -> Tensor:
-        """Where the positions of a level lie in the input, along one axis.
+        """Compute where a level's positions lie along one axis of the input.
 
         Position i of stride s is centred at ``(i + 0.5) * s``. The 3x3
-        convolution of stride 2 from patches to ``s = 2 * patch`` is centred
-        on every second patch, so there it is ``(2 * i + 0.5) * patch``. With
-        ``stretch`` the n positions cover the length, ``(i + 0.5) * length /
-        n``.
+        convolution of stride 2 is centred on every second patch, so with
+        ``s = 2 * patch`` the centre is ``(2 * i + 0.5) * patch``. With
+        ``stretch`` the n positions cover the length, and the centre is
+        ``(i + 0.5) * length / n``.
 
         Args:
             level (int): Index of the level; may be negative.
             length (int): Height or width of the input in pixels.
 
         Returns:
-            Tensor: (n, ) fp32 pixels, n the level's height or width.
+            Tensor: (n, ) fp32 coordinates in pixels, where n is the height or
+            width of the level.
         """
         stride = self.strides[level]
         index = torch.arange(math.ceil(length / stride))
         if self.resample == 'conv':
             return index * stride + min(stride, self.patch_size) / 2
         if self.fit == 'stretch':
-            stride = length / len(index)
+            return (index + 0.5) * (length / len(index))
         return (index + 0.5) * stride
 
     def _full_patches(self, length: int) -> int:
-        """Full patches that cover all positions of the coarsest level.
+        """Round a length up to full patches for all levels.
 
-        A strided convolution pads for itself, and a stretched grid covers
-        the input at any stride: there, full patches are enough.
+        An interpolated level needs an input that covers all its positions. A
+        strided convolution pads its input, and a stretched grid covers the
+        input at any stride, so there full patches are enough.
         """
+        covered: float = length
         if self.resample != 'conv' and self.fit == 'pad':
             coarsest = max(self.strides)
-            length = math.ceil(length / coarsest) * coarsest
-        return math.ceil(length / self.patch_size) * self.patch_size
+            covered = math.ceil(length / coarsest) * coarsest
+        return math.ceil(covered / self.patch_size) * self.patch_size
 
 
 def _resampler(channels: int, patch: int, stride: float) -> nn.Module:
-    """DPT's convolution from the patch grid to a stride.
+    """Build DPT's convolution from the patch grid to a stride.
 
     Raises:
-        ValueError: if it is no power of two times the patch, or more than 2.
+        ValueError: if DPT has no convolution for this stride.
     """
     factor = patch / stride
     if factor == 1:

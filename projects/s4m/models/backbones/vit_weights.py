@@ -5,29 +5,32 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from mmengine.logging import print_log
-from torch import Tensor, nn
+from torch import Tensor
 
 from s4m.utils.checkpoints import load_strictly, read_weights
+
+if TYPE_CHECKING:
+    from timm.models.vision_transformer import VisionTransformer
 
 # Parts of a classifier or of pre-training, which a backbone does not have.
 _DROPPED = ('head.', 'mask_token')
 
 
-def load_vit(vit: nn.Module, checkpoint: str, arch: str) -> None:
-    """Load a transformer strictly; position embeddings are resampled.
+def load_vit(vit: VisionTransformer, checkpoint: str, arch: str) -> None:
+    """Load published weights strictly, with resampled position embeddings.
 
     Args:
-        vit (nn.Module): A timm ``VisionTransformer``, which receives the
-            weights.
-        checkpoint (str): A file, or an address ``http(s)://``.
-        arch (str): Name of the transformer, for messages.
+        vit (VisionTransformer): timm's model, which receives the weights.
+        checkpoint (str): Path of a file, or a URL ``http(s)://``.
+        arch (str): Name of the transformer for messages.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if keys or shapes are not those of ``vit``.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if keys or shapes differ from those of ``vit``.
     """
     from timm.models.vision_transformer import checkpoint_filter_fn
 
@@ -42,15 +45,11 @@ def load_vit(vit: nn.Module, checkpoint: str, arch: str) -> None:
     if any(k.startswith(('dinov2.', 'encoder.layer.')) for k in state):
         state = _from_transformers(state)
     patch = state.get('patch_embed.proj.weight')
-    own = vit.state_dict()
-    if (
-        patch is not None
-        and patch.shape != own['patch_embed.proj.weight'].shape
-    ):
+    expected = vit.state_dict()['patch_embed.proj.weight'].shape
+    if patch is not None and patch.shape != expected:
         raise ValueError(
-            f'{checkpoint} has patches of '
-            f'{tuple(patch.shape)}, {arch} of '
-            f'{tuple(own["patch_embed.proj.weight"].shape)}.'
+            f'{checkpoint} has patches of {tuple(patch.shape)}, {arch} of '
+            f'{tuple(expected)}.'
         )
     # timm's converter for checkpoints in the original DINOv2 or DeiT layout.
     converted = checkpoint_filter_fn(dict(state), vit)
@@ -64,7 +63,8 @@ def load_vit(vit: nn.Module, checkpoint: str, arch: str) -> None:
     print_log(f'{arch}: weights of {checkpoint}', logger='current')
 
 
-#: transformers' DINOv2 names (after ``dinov2.``) -> the authors'.
+#: Patterns of transformers' DINOv2 names, which follow ``dinov2.``, and the
+#: names in the authors' files.
 _TRANSFORMERS = (
     (r'^embeddings\.cls_token$', 'cls_token'),
     (r'^embeddings\.register_tokens$', 'register_tokens'),
@@ -81,8 +81,10 @@ _TRANSFORMERS = (
 
 
 def _from_transformers(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The authors' layout of a DINOv2 in transformers' key names."""
-    out, parts = {}, {}
+    """Convert a DINOv2 in transformers' key names to the authors' layout."""
+    out: dict[str, Tensor] = {}
+    #: Query, key and value of each joint projection.
+    parts: dict[str, dict[str, Tensor]] = {}
     for key, value in state.items():
         name = key.removeprefix('dinov2.')
         match = re.match(

@@ -10,7 +10,12 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from s4m.structures import join_instances, replace_fields
-from s4m.structures.masks import masks_at_image_size, occupied_range, topmost
+from s4m.structures.masks import (
+    masks_at_image_size,
+    occupied_range,
+    spatial_size,
+    topmost,
+)
 
 _MODES = ('static', 'dynamic')
 
@@ -20,25 +25,37 @@ class RefinedCopyPaste(nn.Module):
     """ARP: augmentation with refined pseudo-labels.
 
     `S4M <https://arxiv.org/abs/2504.05301>`_:
-    ``x_AB = M_B * x_B + (1 - M_B) * x_A`` and the reverse, M being the union
-    of the refined masks. Of B shuffled images, ``max(1, B // 4)`` pair up
-    with as many others; each of a pair receives the other's instances, both
-    from the state before pasting. Then the masks of an image are made
-    mutually exclusive, later ones on top, and those without a pixel left go,
-    with their labels. An image whose partner has no instance of ``min_area``
-    stays as it is, overlaps included. Vectorised over instances.
+    ``x_AB = M_B * x_B + (1 - M_B) * x_A`` and the reverse, where M is the
+    union of the refined masks. Of B shuffled images, ``max(1, B // 4)`` form
+    pairs with as many others; the images of a pair exchange the instances
+    that they had before pasting. Then the masks of an image are made mutually
+    exclusive, with later masks on top, and instances without a visible pixel
+    are removed. An image whose partner has no instance of ``min_area`` does
+    not change, so its masks may overlap.
 
     Args:
         mode (str): ``static`` pastes at the same place (Cityscapes),
-            ``dynamic`` resizes each instance by U(``scale_range``) and puts
+            ``dynamic`` resizes each instance by U(``scale_range``) and pastes
             it anywhere in the padded image (COCO). Defaults to ``static``.
         min_area (float): Least area of a pasted instance in pixels of the
             image. Defaults to 3000.
         scale_range (tuple[float, float]): Range of the scale of ``dynamic``.
-            Defaults to 0.8 to 1.2.
+            Defaults to (0.8, 1.2).
 
     Raises:
         ValueError: if an argument is out of range.
+
+    Example:
+        >>> masks = torch.zeros(1, 4, 4, dtype=torch.bool)
+        >>> masks[:, :2] = True
+        >>> item = InstanceData(labels=torch.tensor([0]), masks=masks)
+        >>> rgb = torch.stack([torch.zeros(3, 4, 4), torch.ones(3, 4, 4)])
+        >>> copy_paste = RefinedCopyPaste(min_area=4)
+        >>> images, instances = copy_paste(rgb, [item, item])
+        >>> images.mean((1, 2, 3)).tolist()
+        [0.5, 0.5]
+        >>> instances[0].pasted.tolist()
+        [True]
     """
 
     def __init__(
@@ -67,16 +84,15 @@ class RefinedCopyPaste(nn.Module):
         Args:
             rgb (Tensor): (B, 3, H, W) images before strong augmentation.
             instances (list[InstanceData]): Pseudo-labels with ``masks``
-                (n, H, W) bool, or ``mask_logits`` (n, h, w) where no refiner
-                made masks of the image's size; those are up-sampled
-                bilinearly.
+                (n, H, W) bool, or with ``masks`` (n, h, w) and
+                ``mask_logits`` (n, h, w), which are up-sampled bilinearly.
 
         Returns:
-            tuple[Tensor, list[InstanceData]]: New images and new instances
-            with ``masks`` (n, H, W), ``pasted`` (n, ) bool and the other
-            fields of the input but ``mask_logits``. Inputs are not changed.
+            tuple[Tensor, list[InstanceData]]: New images, and new instances
+            with ``masks`` (n, H, W), ``pasted`` (n, ) bool and all other
+            fields of the input except for ``mask_logits``.
         """
-        size = tuple(rgb.shape[-2:])
+        size = spatial_size(rgb)
         instances = [_before_pasting(item, size) for item in instances]
         batch = len(instances)
         if batch < 2:
@@ -103,14 +119,16 @@ class RefinedCopyPaste(nn.Module):
         """Paste the large instances of one image into another.
 
         Args:
-            image (Tensor): (3, H, W) image that receives.
-            target (InstanceData): Its instances, ``masks`` (n, H, W).
-            source_image (Tensor): (3, H, W) image that gives.
-            source (InstanceData): Its instances.
+            image (Tensor): (3, H, W) image that receives instances.
+            target (InstanceData): Instances of this image, with ``masks``
+                (n, H, W).
+            source_image (Tensor): (3, H, W) image that gives instances.
+            source (InstanceData): Instances of the giving image, with
+                ``masks`` (m, H, W).
 
         Returns:
             tuple[Tensor, InstanceData]: The new image and its instances, with
-            the fields that instances of both images have.
+            the fields that the instances of both images have.
         """
         area = source.masks.sum((1, 2), dtype=torch.int32)
         donors = source[area >= self.min_area]
@@ -145,15 +163,15 @@ class RefinedCopyPaste(nn.Module):
         return image, out
 
     def _placement(self, masks: Tensor) -> tuple[Tensor, Tensor]:
-        """Random size and place of each instance.
+        """Draw a size and a place for each instance.
 
         Args:
-            masks (Tensor): (n, H, W) bool, none empty.
+            masks (Tensor): (n, H, W) bool, each with at least one pixel.
 
         Returns:
-            tuple[Tensor, Tensor]: (n, H) and (n, W) int64, the row and
-            column of the source that each row and column of the padded
-            image shows (nearest), -1 outside the instance's box.
+            tuple[Tensor, Tensor]: (n, H) and (n, W) int64, the nearest row
+            and column of the source that each row and column of the padded
+            image shows, -1 outside the instance's box.
         """
         axes = []
         scale = torch.empty(len(masks), 1, device=masks.device)
@@ -164,34 +182,35 @@ class RefinedCopyPaste(nn.Module):
             first, last = occupied_range(masks.any(dim=3 - axis))
             extent = last - first
             new = (extent * scale).round().clamp(min=1)
-            # Anywhere it fits; a larger one is cropped at random.
+            # An instance is placed anywhere inside the padded image; one
+            # that is larger is cropped at random.
             room = length - new
             offset = torch.rand_like(scale) * (room.abs() + 1)
             offset = offset.floor().clamp(max=room.abs()) * room.sign()
             inside = position - offset
             index = first + (inside * extent / new).floor().long()
             valid = (inside >= 0) & (inside < new)
-            # Rounding in fp32 must not step over the box.
+            # fp32 rounding must not lead out of the box.
             index = index.clamp(max=last - 1)
             axes.append(index.masked_fill(~valid, -1))
         return axes[0], axes[1]
 
 
 def _gather_masks(masks: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
-    """Masks seen through :meth:`RefinedCopyPaste._placement`'s maps."""
+    """Move masks by the index maps of :meth:`RefinedCopyPaste._placement`."""
     n = torch.arange(len(masks), device=masks.device)[:, None, None]
     y, x = rows[:, :, None], cols[:, None, :]
-    seen = masks[n, y.clamp(min=0), x.clamp(min=0)]
-    return seen & (y >= 0) & (x >= 0)
+    moved = masks[n, y.clamp(min=0), x.clamp(min=0)]
+    return moved & (y >= 0) & (x >= 0)
 
 
 def _before_pasting(item: InstanceData, size: tuple[int, int]) -> InstanceData:
-    """Pseudo-labels with masks at the size of the image, nothing pasted."""
+    """Prepare pseudo-labels: masks at the image's size, ``pasted`` false."""
     item = replace_fields(
         item,
         masks=masks_at_image_size(item, size),
         pasted=torch.zeros_like(item.labels, dtype=torch.bool),
     )
-    # They show the image before pasting.
+    # Mask logits would still show the image before pasting.
     item.pop('mask_logits', None)
     return item

@@ -20,14 +20,15 @@ _CUTOUT = (
 
 
 class _GaussianBlur(nn.Module):
-    """torchvision's, with a kernel that fits into images of a few pixels.
+    """torchvision's Gaussian blur with a kernel that fits into small images.
 
     The border is reflected, so half of the kernel has to be shorter than the
-    image; torchvision raises an error for smaller ones.
+    image; torchvision raises an error for smaller images.
 
     Args:
         kernel_size (int): Side of the kernel in pixels.
-        sigma (tuple[float, float]): Range of the standard deviation.
+        sigma (tuple[float, float]): Range of the standard deviation in
+            pixels.
     """
 
     def __init__(self, kernel_size: int, sigma: tuple[float, float]) -> None:
@@ -36,7 +37,7 @@ class _GaussianBlur(nn.Module):
         self.sigma = sigma
 
     def forward(self, image: Tensor) -> Tensor:
-        """Blur (3, H, W)."""
+        """Blur one (3, H, W) image."""
         height, width = image.shape[-2:]
         kernel = [
             min(self.kernel_size, 2 * side - 1) for side in (width, height)
@@ -47,30 +48,36 @@ class _GaussianBlur(nn.Module):
 
 @MODELS.register_module()
 class StrongAugment(nn.Module):
-    """Colour jitter, grayscale and blur on the device, per image.
+    """Colour jitter, grayscale and blur of each image, on its device.
 
-    `Guided Distillation <https://arxiv.org/abs/2308.02668>`_ and S4M: no
-    geometry, no erasing. torchvision's transforms draw the parameters of each
-    image independently; padding takes no part. With ``cutout`` three random
-    rectangles are filled with noise after that, which the paper found to hurt
-    (Figure 6).
+    The strong augmentation of `Guided Distillation
+    <https://arxiv.org/abs/2308.02668>`_ and S4M, which changes neither
+    geometry nor padding. The parameters of each image are drawn
+    independently. With ``cutout`` up to three random rectangles are filled
+    with noise at the end, which hurt in the paper (Figure 6).
 
     Args:
-        brightness (float): Range of torchvision's ``ColorJitter``, as the
-            next three. Defaults to 0.4.
-        contrast (float): Defaults to 0.4.
-        saturation (float): Defaults to 0.4.
-        hue (float): Defaults to 0.1.
+        brightness (float): Range of the brightness in torchvision's
+            ``ColorJitter``. Defaults to 0.4.
+        contrast (float): Range of the contrast. Defaults to 0.4.
+        saturation (float): Range of the saturation. Defaults to 0.4.
+        hue (float): Range of the hue. Defaults to 0.1.
         jitter_prob (float): Probability of the jitter. Defaults to 0.8.
         gray_prob (float): Probability of grayscale. Defaults to 0.2.
         blur_sigma (tuple[float, float]): Range of the blur's standard
-            deviation in pixels. Defaults to 0.1 to 2.
+            deviation in pixels. Defaults to (0.1, 2).
         blur_prob (float): Probability of the blur. Defaults to 0.5.
         cutout (bool): Whether rectangles are erased, with probabilities 0.7,
             0.5 and 0.3. Defaults to False.
 
     Raises:
         ValueError: if a probability is out of range.
+
+    Example:
+        >>> augment = StrongAugment(jitter_prob=0, gray_prob=1, blur_prob=0)
+        >>> red, green, blue = augment(torch.rand(1, 3, 8, 8) * 255)[0]
+        >>> bool((red == green).all() and (green == blue).all())
+        True
     """
 
     def __init__(
@@ -94,7 +101,7 @@ class StrongAugment(nn.Module):
             if not 0 <= value <= 1:
                 raise ValueError(f'{name} must be in 0..1, got {value}')
         jitter = v2.ColorJitter(brightness, contrast, saturation, hue)
-        # Three standard deviations to each side.
+        # The kernel extends over three standard deviations to each side.
         kernel = 2 * round(3 * blur_sigma[1]) + 1
         blur = _GaussianBlur(kernel, (blur_sigma[0], blur_sigma[1]))
         steps = [
@@ -118,11 +125,10 @@ class StrongAugment(nn.Module):
 
         Args:
             rgb (Tensor): (B, 3, H, W) RGB in 0..255.
-            sizes (Sequence[tuple[int, int]], optional): (h, w) of each image
-                in its upper left corner. What lies beyond is padding: it
-                stays as it is and does not enter the image, neither by the
-                blur nor by the mean grey of the contrast. None, the default,
-                is images without padding.
+            sizes (Sequence[tuple[int, int]], optional): Valid (h, w) of each
+                padded image. The padding does not change, and it affects
+                neither the blur nor the mean grey of the contrast. Defaults
+                to images without padding.
 
         Returns:
             Tensor: (B, 3, H, W) new pixels.
@@ -133,7 +139,7 @@ class StrongAugment(nn.Module):
         for image, (height, width) in zip(out, sizes, strict=True):
             image = image[:, :height, :width]
             pixels = self.transform(image.clamp(0, 255) / 255)
-            if self.cutout:  # noise leaves the range
+            if self.cutout:  # The noise exceeds 0..1.
                 pixels = pixels.clamp(0, 1)
             image.copy_(pixels * 255)
         return out

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data preprocessor that keeps pixels until a network normalises them."""
+"""Data preprocessor that gives pixels in training."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch import Tensor
 
 
 def to_rgb(preprocessor: DetDataPreprocessor, inputs: Tensor) -> Tensor:
-    """Recover RGB in 0..255, but for rounding, from network inputs.
+    """Recover RGB in 0..255 from network inputs, exact but for rounding.
 
     Args:
-        preprocessor (DetDataPreprocessor): The preprocessor that normalised
-            the images. Files are read as BGR, so channels that it converted
-            are RGB.
+        preprocessor (DetDataPreprocessor): Preprocessor that normalised the
+            images. Files are read as BGR, so channels that it swapped are
+            RGB.
         inputs (Tensor): (B, 3, H, W) normalised images.
 
     Returns:
@@ -45,14 +45,25 @@ class SemiDataPreprocessor(DetDataPreprocessor):
         mean (Sequence[float]): Mean pixel, in the network's order of
             channels.
         std (Sequence[float]): Standard deviation, in the same order.
-        bgr_to_rgb (bool): Whether the network sees RGB, as in MMDet; images
-            arrive as BGR, as MMDet reads them. Pixels are RGB whatever it
-            says. Defaults to True.
+        bgr_to_rgb (bool): Whether the network takes RGB; images arrive as
+            BGR, as MMDet reads them. The pixels of training are RGB in either
+            case. Defaults to True.
         **kwargs: Arguments of ``DetDataPreprocessor``.
 
     Raises:
-        ValueError: if ``rgb_to_bgr`` is given, since no image arrives as RGB.
+        ValueError: if ``rgb_to_bgr`` is set, since images arrive as BGR.
+
+    Example:
+        >>> import torch
+        >>> preprocessor = SemiDataPreprocessor(
+        ...     mean=[0, 0, 0], std=[255, 255, 255])
+        >>> preprocessor.normalize(torch.full((1, 3, 2, 2), 51.0)).unique()
+        tensor([0.2000])
     """
+
+    # Switches of DetDataPreprocessor, set differently for batches of pixels.
+    _channel_conversion: bool
+    _enable_normalize: bool
 
     def __init__(
         self,
@@ -69,7 +80,7 @@ class SemiDataPreprocessor(DetDataPreprocessor):
         self.pixel_batches = False
 
     def normalize(self, rgb: Tensor) -> Tensor:
-        """Make network inputs of pixels.
+        """Normalise pixels for a network.
 
         Args:
             rgb (Tensor): (B, 3, H, W) RGB in 0..255.
@@ -81,17 +92,18 @@ class SemiDataPreprocessor(DetDataPreprocessor):
         return (pixels - self.mean) / self.std
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        """Batch every branch, or one batch.
+        """Collate images into one batch, or into one for each branch.
 
         Args:
-            data (dict): ``inputs`` and ``data_samples``, lists, or in
-                training dicts of lists, one for each branch, with None for
-                the images of other branches.
-            training (bool): Whether images stay pixels. Defaults to False.
+            data (dict): Lists ``inputs`` and ``data_samples``, or in training
+                dicts with one such list for each branch, where None stands
+                for images of other branches.
+            training (bool): Whether to return pixels and not normalised
+                images. Defaults to False.
 
         Returns:
-            dict: ``inputs`` and ``data_samples`` in the same structure,
-            without the branches that no image of the batch has.
+            dict: Batches ``inputs`` and ``data_samples`` in the same
+            structure, without the branches that have no image.
         """
         branches = isinstance(data['inputs'], dict)
         if not training or not (branches or self.pixel_batches):
@@ -115,7 +127,7 @@ class SemiDataPreprocessor(DetDataPreprocessor):
         return dict(inputs=inputs, data_samples=data_samples)
 
     def _pixels(self, data: dict) -> dict:
-        """MMDet's batch, without normalising, padded with the mean pixel."""
+        """Collate pixels as MMDet does, and fill the padding with the mean."""
         with self._without_normalization():
             data = super().forward(data, training=True)
         mean = self.mean if self._channel_conversion else self.mean.flip(0)
@@ -129,7 +141,7 @@ class SemiDataPreprocessor(DetDataPreprocessor):
 
     @contextmanager
     def _without_normalization(self) -> Iterator[None]:
-        """Let MMDet's ``forward`` give RGB in 0..255."""
+        """Let MMDet's ``forward`` return RGB in 0..255."""
         flags = self._enable_normalize, self._channel_conversion
         self._enable_normalize, self._channel_conversion = False, True
         try:

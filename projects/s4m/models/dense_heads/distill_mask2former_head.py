@@ -16,27 +16,36 @@ from s4m.structures.pseudo_instances import TARGET_FIELDS
 
 @MODELS.register_module()
 class DistillMask2FormerHead(Mask2FormerHead):
-    """Mask2Former head that works with tensors, autocast and distillation.
+    """Mask2Former head for tensor masks, autocast and distillation.
 
-    Same parameters, keys and numbers as MMDet's ``Mask2FormerHead``, and:
+    The head has the parameters and keys of MMDet's ``Mask2FormerHead``, and
+    these differences:
 
     * ground truth masks may be ``BitmapMasks`` or bool tensors, at image or
-      at mask resolution, and are never blown up to int64;
-    * matching costs and losses run in fp32 inside autocast, where sums over
+      at mask resolution, and are never converted to int64;
+    * matching costs and losses run in fp32 inside autocast, since sums over
       12544 points overflow fp16;
     * mask losses are divided by the number of objects in the batch, as in
-      Mask2Former; MMDet counts an image without objects as one;
-    * the raw logits of each query are what ``forward`` returns, and the
-      ``mask_features`` the first output of the submodule ``pixel_decoder``:
-      that is where pseudo-labelling and distillation read them;
-    * the pixel decoder may be one without a deformable encoder, such as the
+      Mask2Former; MMDet counts an image without objects as one object;
+    * the pixel decoder may have no deformable encoder, such as the
       ``DPTPixelDecoder``;
     * targets keep the ``scores`` and ``weights`` of pseudo-labels, which this
       head does not read but a subclass may.
 
+    Pseudo-labelling reads the logits of each query from ``forward``, and
+    distillation reads the mask features, which are the first output of the
+    submodule ``pixel_decoder``.
+
+    Args:
+        *args: Arguments of MMDet's ``Mask2FormerHead``.
+        pixel_decoder (dict): Config of the pixel decoder.
+        num_transformer_feat_level (int): Number of memory levels. Defaults
+            to 3.
+        **kwargs: Arguments of MMDet's ``Mask2FormerHead``.
+
     Attributes:
-        target_masks (str): ``tensor``: pseudo-labels come as bool tensors,
-            see :func:`~s4m.structures.project_pseudo_instances`.
+        target_masks (str): ``tensor``, so that pseudo-labels arrive as bool
+            tensors; see :func:`~s4m.structures.project_pseudo_instances`.
     """
 
     target_masks = 'tensor'
@@ -49,7 +58,8 @@ class DistillMask2FormerHead(Mask2FormerHead):
         **kwargs,
     ) -> None:
         if 'encoder' not in pixel_decoder:
-            # MMDet's head asks every pixel decoder for its encoder's levels.
+            # MMDet's head reads the number of levels from the config of the
+            # encoder.
             levels = dict(num_levels=num_transformer_feat_level)
             pixel_decoder = ConfigDict(
                 pixel_decoder,
@@ -63,15 +73,15 @@ class DistillMask2FormerHead(Mask2FormerHead):
         )
 
     def preprocess_gt(
-        self, batch_gt_instances: InstanceList, batch_gt_semantic_segs
+        self, batch_gt_instances: InstanceList, batch_gt_semantic_segs: list
     ) -> InstanceList:
-        """Labels and bool masks of each image as tensors on the device.
+        """Convert the objects of each image to tensors on the device.
 
         Args:
             batch_gt_instances (list[InstanceData]): Objects with ``labels``
                 and ``masks``, and perhaps ``scores`` and ``weights``.
-            batch_gt_semantic_segs (list): One None for each image, since
-                this head is for things only.
+            batch_gt_semantic_segs (list): Not used, since this head has no
+                stuff classes.
 
         Returns:
             list[InstanceData]: ``labels`` (n, ), ``masks`` (n, H, W) and,
@@ -96,13 +106,23 @@ class DistillMask2FormerHead(Mask2FormerHead):
         *args,
         **kwargs,
     ) -> tuple:
-        """MMDet's targets of one decoder layer, with Mask2Former's count.
+        """Compute MMDet's targets, with the number of objects of Mask2Former.
 
-        The reference sums the objects of all images; the caller averages the
-        sum over the processes and clamps it to at least 1, once.
+        Mask2Former sums the objects of all images. The caller averages the
+        sum over the processes and clamps it to at least 1.
+
+        Args:
+            cls_scores_list (list[Tensor]): (Q, C + 1) class logits of each
+                image.
+            mask_preds_list (list[Tensor]): (Q, h, w) mask logits of each
+                image.
+            batch_gt_instances (list[InstanceData]): Objects of each image.
+            *args: Other arguments of MMDet's method.
+            **kwargs: Other arguments of MMDet's method.
 
         Returns:
-            tuple: As MMDet's, the fifth being the number of objects (int).
+            tuple: MMDet's targets of one decoder layer; the fifth item is the
+            number of objects (int).
         """
         targets = super().get_targets(
             cls_scores_list,
@@ -121,7 +141,19 @@ class DistillMask2FormerHead(Mask2FormerHead):
         batch_gt_instances: InstanceList,
         batch_img_metas: list[dict],
     ) -> dict[str, Tensor]:
-        """MMDet's losses of all decoder layers, in fp32."""
+        """Compute MMDet's losses of all decoder layers in fp32.
+
+        Args:
+            all_cls_scores (list[Tensor]): (B, Q, C + 1) class logits of each
+                layer.
+            all_mask_preds (list[Tensor]): (B, Q, h, w) mask logits of each
+                layer.
+            batch_gt_instances (list[InstanceData]): Objects of each image.
+            batch_img_metas (list[dict]): Metainfo of each image.
+
+        Returns:
+            dict[str, Tensor]: Losses of all layers by name.
+        """
         with torch.autocast(all_cls_scores[0].device.type, enabled=False):
             return super().loss_by_feat(
                 [s.float() for s in all_cls_scores],

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Boxes of a detector on their way to a promptable segmenter."""
+"""Boxes of a detector as prompts of a segmenter."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def best_boxes(
     Args:
         pred (InstanceData): Predictions with ``bboxes`` (n, 4), ``scores``
             and ``labels`` (n, ).
-        score_thr (float): Boxes need a score above it.
-        max_per_image (int): Most boxes to keep.
+        score_thr (float): Score that a box has to exceed.
+        max_per_image (int): Largest number of boxes.
 
     Returns:
         InstanceData: The three fields, best score first.
@@ -45,7 +45,7 @@ def size_at_scale(
     ori_shape: tuple[int, int],
     scale: tuple[int, int],
 ) -> tuple[tuple[int, int], tuple[float, float]]:
-    """Size of a view when its original image is resized to a scale.
+    """Compute a view's size when its original image is resized to a scale.
 
     Args:
         shape (tuple[int, int]): (H, W) of the view.
@@ -54,7 +54,7 @@ def size_at_scale(
             original may have, in any order.
 
     Returns:
-        tuple: (H, W) and the ratios (x, y) to the view.
+        tuple: (H, W) of the resized view and its ratios (x, y) to the view.
 
     Example:
         >>> size_at_scale((512, 512), (1024, 2048), (1024, 800))
@@ -64,7 +64,7 @@ def size_at_scale(
         max(scale) / max(ori_shape),
         min(scale) / min(ori_shape),
     )
-    # Rounded as mmcv does.
+    # mmcv rounds in the same way.
     height, width = (int(side * ratio + 0.5) for side in shape)
     return (height, width), (width / shape[1], height / shape[0])
 
@@ -78,12 +78,13 @@ def resize_to_scale(
         inputs (Tensor): (B, 3, H, W) normalised images.
         batch_data_samples (list[DetDataSample]): Samples with ``img_shape``
             and ``ori_shape``.
-        scale (tuple[int, int]): See :func:`size_at_scale`.
+        scale (tuple[int, int]): Scale as for :func:`size_at_scale`.
 
     Returns:
         tuple: (B, 3, H', W') images, padded with 0, which is the mean pixel
         of normalised images; samples with the metainfo of these images; and
-        the (4, ) factors by which boxes of each image grew.
+        for each image (4, ) factors from the boxes of the view to those of
+        the resized view.
     """
     images, views, factors = [], [], []
     for image, sample in zip(inputs, batch_data_samples, strict=True):
@@ -115,10 +116,10 @@ def resize_to_scale(
 def box_queries(
     boxes: InstanceList, masks: list[Tensor], num_classes: int
 ) -> tuple[Tensor, Tensor]:
-    """Queries, as a MaskFormer has them, of boxes and their masks.
+    """Express boxes and their masks as queries of a MaskFormer.
 
-    Query 0 is the background: its mask logits are 0 everywhere and it is
-    certainly "no object".
+    Query 0 is the background: its mask logits are 0 everywhere and its class
+    is "no object" with probability 1.
 
     Args:
         boxes (list[InstanceData]): Boxes of each image, with ``scores`` and
@@ -128,8 +129,9 @@ def box_queries(
 
     Returns:
         tuple[Tensor, Tensor]: (B, 1 + max n, h, w) mask logits and
-        (B, 1 + max n, C + 1) logarithms of class probabilities, where a box
-        has its score and "no object", the last class, the rest.
+        (B, 1 + max n, C + 1) logarithms of class probabilities. The
+        probability of a box's class is its score; the rest goes to "no
+        object", which is the last class.
     """
     num_queries = 1 + max(len(item) for item in boxes)
     size = (len(boxes), num_queries, *masks[0].shape[-2:])
@@ -151,7 +153,7 @@ def mask_targets(
     size: tuple[int, int],
     device: torch.device,
 ) -> Tensor:
-    """Ground truth masks at the resolution of the segmenter's logits.
+    """Resize ground truth masks to the resolution of the segmenter's logits.
 
     Args:
         instances (list[InstanceData]): Objects with ``masks``, N in all.

@@ -16,14 +16,15 @@ from mmdet.structures.mask import BitmapMasks
 from mmdet.utils import OptConfigType
 from torch import Tensor, nn
 
-from s4m.structures.masks import pad_masks
+from s4m.structures.masks import pad_masks, spatial_size
 
 from ..losses import FeatureGrid, PixelContrastiveLoss
 
-#: Losses of a pass, features, and the mask and class logits of K queries.
-Pass = tuple[dict[str, Tensor], Tensor, Tensor, Tensor]
+#: Losses of a pass, features, and the mask and class logits of K queries; the
+#: last three may be None where no contrastive loss needs them.
+Pass = tuple[dict[str, Tensor], Tensor | None, Tensor | None, Tensor | None]
 
-#: Mask logit of a query that an image does not have.
+#: Mask logit of padded queries, whose mask is empty.
 NOWHERE = -1e4
 
 
@@ -33,31 +34,36 @@ class ContrastiveSelfTrainingMixin(metaclass=ABCMeta):
     List it before the detector:
     ``class X(ContrastiveSelfTrainingMixin, Mask2Former)``.
 
-    ``J = L_sup(D_l) + semi_weight * L_semi(D_u) + L_pxl(D_l u D_u)``: the
-    detector's own losses on labelled images (branch ``sup``) and on images
-    with pseudo-labels from a file (branch ``unsup``), and a
-    ``PixelContrastiveLoss`` between a weak view, which is the training
-    pipeline's, and a strong one, which has other colours. There is no teacher
-    in the model. A batch may lack a branch. Nothing of it runs in evaluation.
+    ``J = L_sup(D_l) + semi_weight * L_semi(D_u) + L_pxl(D_l u D_u)`` is the
+    sum of the detector's losses on labelled images (branch ``sup``), of its
+    losses on images with pseudo-labels from a file (branch ``unsup``), and of
+    a ``PixelContrastiveLoss`` between a weak view, which comes from the
+    training pipeline, and a strong view, which has other colours. The model
+    contains no teacher. A batch may lack a branch. Evaluation is that of the
+    detector.
 
-    Needs a ``SemiDataPreprocessor``, which gives pixels branch by branch.
+    The detector needs a ``SemiDataPreprocessor``, which gives the pixels of
+    each branch.
 
     Args:
-        loss_contrast (dict, optional): Config of the contrastive loss. None
-            leaves the term out.
-        strong_augment (dict, optional): A ``StrongAugment``: makes the strong
-            view. Goes with ``loss_contrast``.
-        sup_weight (float): Weight of the labelled images' losses. Defaults
+        *args: Arguments of the detector.
+        loss_contrast (dict, optional): Config of the contrastive loss.
+            Defaults to None, which leaves the term out.
+        strong_augment (dict, optional): Config of the part that creates the
+            strong view, such as ``StrongAugment``; needed with
+            ``loss_contrast``.
+        sup_weight (float): Weight of the losses on labelled images. Defaults
             to 1.
-        semi_weight (float): lambda_semi, the weight of the pseudo-labelled
-            images' losses. Images whose weight is 0 still take part in the
-            contrast, which reads no labels. Defaults to 1.
-        joint (bool): Whether all images of a batch go through the detector
-            in one pass, with one normaliser of the losses, so that each
-            object counts the same, labelled or not; the losses then have
-            their plain names. Needed where a batch may lack a branch and
-            several processes train, and wants equal weights. False, the
-            default, is one pass and one normaliser for each branch.
+        semi_weight (float): Weight lambda_semi of the losses on
+            pseudo-labelled images. Images whose weight is 0 still enter the
+            contrastive loss, which reads no labels. Defaults to 1.
+        joint (bool): Whether all images of a batch go through the detector in
+            one pass, whose losses have one normaliser, so that each object
+            has the same weight, and no prefix in their names. It needs equal
+            weights, and is necessary where a batch may lack a branch and
+            several processes train. False runs one pass with one normaliser
+            for each branch. Defaults to False.
+        **kwargs: Arguments of the detector.
 
     Raises:
         ValueError: if a weight is negative, ``joint`` comes with two
@@ -103,7 +109,7 @@ class ContrastiveSelfTrainingMixin(metaclass=ABCMeta):
     def loss_with_features(
         self, rgb: Tensor, batch_data_samples: SampleList
     ) -> Pass:
-        """Run the detector once on the weak view.
+        """Run the detector on the weak view.
 
         Args:
             rgb (Tensor): (B, 3, H, W) RGB in 0..255.
@@ -129,19 +135,19 @@ class ContrastiveSelfTrainingMixin(metaclass=ABCMeta):
     def feature_grid(
         self, features: Tensor, image_size: tuple[int, int]
     ) -> FeatureGrid:
-        """Say where the features lie in the padded image.
+        """Return where the features lie in the padded image.
 
         Args:
             features (Tensor): (B, C, h, w) output of
                 :meth:`encode_features`.
-            image_size (tuple[int, int]): (H, W) in pixels.
+            image_size (tuple[int, int]): (H, W) of the padded image.
 
         Returns:
             FeatureGrid: Grid of (h, w) equal cells that cover the image; a
             detector whose features lie elsewhere overrides this method.
         """
         return FeatureGrid.covering(
-            tuple(features.shape[-2:]), image_size, features.device
+            spatial_size(features), image_size, features.device
         )
 
     def loss(
@@ -152,8 +158,8 @@ class ContrastiveSelfTrainingMixin(metaclass=ABCMeta):
         """Compute the losses of one iteration.
 
         Args:
-            multi_batch_inputs (dict): ``sup`` and ``unsup``, each
-                (B, 3, H, W) RGB in 0..255, or one of them.
+            multi_batch_inputs (dict): ``sup``, ``unsup`` or both, each
+                (B, 3, H, W) RGB in 0..255.
             multi_batch_data_samples (dict): Samples of the same branches.
 
         Returns:
@@ -196,15 +202,27 @@ class ContrastiveSelfTrainingMixin(metaclass=ABCMeta):
     def _contrast(
         self, passes: Sequence[tuple], annotated: Sequence[bool]
     ) -> Tensor:
-        """L_pxl of all images of the step at once."""
-        pixels, samples, weak, masks, classes = zip(*passes, strict=True)
+        """Compute L_pxl over all images of the step.
+
+        Args:
+            passes (Sequence[tuple]): Pixels, samples, weak features, mask
+                logits and class logits of each pass.
+            annotated (Sequence[bool]): Whether each image has annotated
+                objects.
+
+        Returns:
+            Tensor: The weighted loss, a scalar.
+        """
+        assert self.loss_contrast is not None
+        assert self.strong_augment is not None
+        pixels, groups, weak, masks, classes = zip(*passes, strict=True)
         _check_one_size(pixels)
         rgb = torch.cat(pixels)
-        samples = [*itertools.chain(*samples)]
+        samples = [*itertools.chain(*groups)]
         with torch.no_grad():
             sizes = [tuple(s.img_shape[:2]) for s in samples]
             strong = self.encode_features(self.strong_augment(rgb, sizes))
-        grid = self.feature_grid(strong, tuple(rgb.shape[-2:]))
+        grid = self.feature_grid(strong, spatial_size(rgb))
         gt_ids = None
         if self.loss_contrast.keep_statistics:
             unknown = rgb.new_full(strong.shape[-2:], -1, dtype=torch.long)
@@ -230,7 +248,7 @@ class ContrastiveSelfTrainingMixin(metaclass=ABCMeta):
 
 def _check_one_size(pixels: Sequence[Tensor]) -> None:
     """Refuse branches whose padded images differ in size."""
-    sizes = [tuple(rgb.shape[-2:]) for rgb in pixels]
+    sizes = [spatial_size(rgb) for rgb in pixels]
     if len(set(sizes)) > 1:
         raise ValueError(
             'Labelled and pseudo-labelled images have other sizes in a '
@@ -241,7 +259,7 @@ def _check_one_size(pixels: Sequence[Tensor]) -> None:
 
 
 def _pad_queries(x: Tensor, num_queries: int, value: float) -> Tensor:
-    """(B, K, ...) with more queries, which are nowhere."""
+    """Pad (B, K, ...) logits to a number of queries."""
     missing = num_queries - x.shape[1]
     return F.pad(x, (0, 0) * (x.dim() - 2) + (0, missing), value=value)
 
@@ -269,12 +287,13 @@ def object_grid(masks: BitmapMasks | Tensor, grid: FeatureGrid) -> Tensor:
     """Find the object at the centre of each position of a feature map.
 
     Args:
-        masks (BitmapMasks | Tensor): Masks (n, H, W) of the padded image, or
-            of its upper left part.
+        masks (BitmapMasks | Tensor): (n, H, W) masks that cover the padded
+            image or its upper left part.
         grid (FeatureGrid): Centres of the (h, w) positions.
 
     Returns:
-        Tensor: (h, w) int64, 0 the background, else 1 + the mask's index.
+        Tensor: (h, w) int64, 1 + the index of the mask, or 0 for the
+        background.
     """
     rows, cols = (
         # A cell may reach beyond the padded image.
@@ -286,5 +305,5 @@ def object_grid(masks: BitmapMasks | Tensor, grid: FeatureGrid) -> Tensor:
     if len(masks) == 0:
         return rows.new_zeros(len(rows), len(cols))
     masks = pad_masks(masks, grid.image_size, rows.device)
-    seen = masks[:, rows][:, :, cols]
-    return torch.where(seen.any(0), 1 + seen.int().argmax(0), 0)
+    sampled = masks[:, rows][:, :, cols]
+    return torch.where(sampled.any(0), 1 + sampled.int().argmax(0), 0)

@@ -14,15 +14,29 @@ from .structural_distillation import StructuralDistillMixin
 class DistillMask2Former(StructuralDistillMixin, Mask2Former):
     """Mask2Former that distils a segmenter's structure into its pixel decoder.
 
-    `S4M <https://arxiv.org/abs/2504.05301>`_, stage 1. Keys of a checkpoint
-    are those of MMDet's Mask2Former.
+    The detector of stage 1 in `S4M <https://arxiv.org/abs/2504.05301>`_. The
+    keys of a checkpoint are those of MMDet's Mask2Former.
 
     Args:
-        feature_source (str): See :class:`StructuralDistillMixin`. Defaults
-            to ``panoptic_head.pixel_decoder``.
+        *args: Arguments of MMDet's Mask2Former.
+        feature_source (str): Name of the submodule whose output learns.
+            Defaults to ``panoptic_head.pixel_decoder``.
         segmenter (dict): Config of a promptable segmenter.
         **kwargs: Arguments of :class:`StructuralDistillMixin` and of MMDet's
             Mask2Former.
+
+    Raises:
+        ValueError: if ``segmenter`` is missing.
+
+    Example:
+        >>> model = dict(
+        ...     type='DistillMask2Former',
+        ...     segmenter=dict(
+        ...         type='SAM2Segmenter',
+        ...         config='sam2_hiera_large',
+        ...         checkpoint='checkpoints/sam2_hiera_large.pt'),
+        ...     loss_distill=dict(
+        ...         type='StructuralDistillationLoss', loss_weight=1.0))
     """
 
     def __init__(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Boxes of a detector, masks of a promptable segmenter."""
+"""Instance segmentation by a detector and a promptable segmenter."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mmdet.utils import ConfigType, InstanceList, OptConfigType
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from s4m.structures.masks import resize_valid_part
+from s4m.structures.masks import resize_valid_part, spatial_size
 from s4m.utils.compatibility import narrow_box_encoding
 
 from ..data_preprocessors import to_rgb
@@ -40,56 +40,62 @@ from .text_prompts import (
 class PromptedDetector(
     ContrastiveSelfTrainingMixin, SegmenterOwner, BaseDetector
 ):
-    """An instance segmenter of two foundation models.
+    """Instance segmenter of a box detector and a promptable segmenter.
 
-    The teacher of `SSKD <https://arxiv.org/abs/2604.03841>`_: a detector, for
-    instance MM-Grounding-DINO with the class names as its text prompt, gives
-    boxes, each of which prompts the segmenter for one mask. Any MMDet
-    detector that predicts boxes will do.
+    The teacher of `SSKD <https://arxiv.org/abs/2604.03841>`_: each box of the
+    detector prompts the segmenter for one mask. The detector is any MMDet
+    detector that predicts boxes, for instance MM-Grounding-DINO with the
+    class names as its text prompt.
 
-    Trained, it adds up the detector's own losses and, with a segmenter that
-    is not frozen, ``loss_mask`` and ``loss_dice`` of the masks that the
-    objects' boxes prompt, at the segmenter's resolution. A text encoder
-    (``language_model``) stays as it is. L_pxl is on the segmenter's image
-    embedding: P_m from the masks of the detector's boxes and one query that
-    is the background, P_c from their scores, what is left of 1 being "no
-    object".
+    In training, the losses are those of the detector and, with a segmenter
+    that is not frozen, ``loss_mask`` and ``loss_dice`` of the masks that the
+    ground truth boxes prompt, at the segmenter's resolution. A text encoder
+    (``language_model``) does not train. L_pxl is computed on the segmenter's
+    image embedding: P_m comes from the masks of the detector's boxes and a
+    background query, P_c from the scores of the boxes.
 
     Args:
         detector (dict): Config of an MMDet detector.
-        segmenter (dict): Config of a promptable segmenter. See
-            :class:`~s4m.models.promptable.SegmenterOwner`: a frozen one is
-            in no checkpoint.
+        segmenter (dict): Config of a promptable segmenter. A frozen one is
+            not part of checkpoints, see
+            :class:`~s4m.models.promptable.SegmenterOwner`.
         classes (Sequence[str], optional): Names of the classes, the text
             prompt of a detector that reads one.
-        classes_per_prompt (int, optional): In training, the text has the
-            classes of the batch's objects and random others, this many in
-            all: a text encoder reads 256 tokens. Of more classes than that a
-            random part is asked for, and objects of the others are no
-            targets of the detector in this step. None, the default, asks for
-            all classes. For evaluation MMDet has
+        classes_per_prompt (int, optional): Number of classes in a text of
+            training, which has the classes of the batch's objects and random
+            others: a text encoder reads 256 tokens. Where the objects have
+            more classes, the text has a random part of these, and objects of
+            the others are not targets of the detector in this step. Defaults
+            to all classes. For evaluation MMDet has
             ``detector.test_cfg.chunked_size``.
         loss_mask (dict, optional): Config of a pixel-wise loss on mask
-            logits, such as ``CrossEntropyLoss``. Needed where the segmenter
+            logits, such as ``CrossEntropyLoss``; needed where the segmenter
             trains.
         loss_dice (dict, optional): Config of a loss on (N, h * w) mask
-            logits, such as ``DiceLoss``. Needed where the segmenter trains.
-        data_preprocessor (dict): A ``SemiDataPreprocessor``.
+            logits, such as ``DiceLoss``; needed where the segmenter trains.
+        data_preprocessor (dict): Config of a ``SemiDataPreprocessor``.
         test_cfg (dict, optional): ``score_thr`` (0) and ``max_per_image``
             (100) of the boxes that become prompts, and ``detector_scale``
-            (None), the long and the short side in pixels that the detector
-            sees an image at: the image is resized by the ratio that brings
-            the original image to this scale, as MMDet's ``Resize`` with
-            ``keep_ratio``. The segmenter sees the image as it comes.
+            (None), the long and the short side in pixels to which the image
+            is resized for the detector, as by MMDet's ``Resize`` with
+            ``keep_ratio``. A view is resized by the ratio of its original
+            image. The segmenter's input is not resized.
         init_cfg (dict, optional): Initialization config.
         **kwargs: Arguments of :class:`ContrastiveSelfTrainingMixin`.
 
     Raises:
-        ValueError: if a text prompt is needed and there are no classes or
-            too many for the text encoder, ``classes_per_prompt`` is given
-            for a detector without a text, a trainable segmenter has no mask
-            losses, or ``loss_contrast`` is given with a frozen one.
+        ValueError: if the classes are missing or too many for the text
+            encoder, ``classes_per_prompt`` is given for a detector without a
+            text, a trainable segmenter has no mask losses, or a frozen one
+            has ``loss_contrast``.
         FileNotFoundError: if the folder of the text encoder is missing.
+
+    Example:
+        >>> sam2 = dict(type='SAM2Segmenter', config='nano_sam2',
+        ...             checkpoint='nano_sam2')
+        >>> detector = dict(type='GroundingDINO')  # and other settings
+        >>> model = dict(type='PromptedDetector', detector=detector,
+        ...              segmenter=sam2, classes=('person', 'car'))
     """
 
     def __init__(
@@ -111,7 +117,7 @@ class PromptedDetector(
         check_text_encoder(detector)
         self.detector = MODELS.build(detector)
         self.reads_text = hasattr(self.detector, 'language_model')
-        self.classes = None if classes is None else tuple(classes)
+        self.classes = tuple(classes or ())
         check_classes(
             self.detector,
             self.classes,
@@ -140,17 +146,16 @@ class PromptedDetector(
             None if cfg is None else MODELS.build(cfg)
             for cfg in (loss_mask, loss_dice)
         )
-        cfg = dict(score_thr=0.0, max_per_image=100, detector_scale=None)
-        cfg |= dict(test_cfg or {})
-        self.score_thr = cfg['score_thr']
-        self.max_per_image = cfg['max_per_image']
-        self.detector_scale = cfg['detector_scale']
+        cfg = test_cfg or {}
+        self.score_thr: float = cfg.get('score_thr', 0.0)
+        self.max_per_image: int = cfg.get('max_per_image', 100)
+        self.detector_scale: tuple[int, int] | None = cfg.get('detector_scale')
         self.train(self.training)
 
     def train(self, mode: bool = True) -> PromptedDetector:
         """Set the mode; a text encoder stays in eval mode."""
         super().train(mode)
-        # The mode is set by a base class before there is a detector.
+        # A base class sets the mode before the detector is built.
         if getattr(self, 'reads_text', False):
             self.detector.language_model.eval()
         return self
@@ -162,7 +167,7 @@ class PromptedDetector(
         batch_data_samples: SampleList,
         rescale: bool = True,
     ) -> SampleList:
-        """Predict boxes, and their masks.
+        """Predict boxes and their masks.
 
         Args:
             batch_inputs (Tensor): (B, 3, H, W) normalised images.
@@ -172,15 +177,14 @@ class PromptedDetector(
                 ``ori_shape``. Defaults to True.
 
         Returns:
-            list[DetDataSample]: the same objects, with ``pred_instances``:
-            ``bboxes`` (n, 4), ``scores`` and ``labels`` (n, ), ``masks``
+            list[DetDataSample]: The same samples, with ``pred_instances``:
+            ``bboxes`` (n, 4), ``scores`` and ``labels`` (n, ), and ``masks``
             (n, H, W) bool, best score first.
         """
         results = self._boxes_at_scale(batch_inputs, batch_data_samples)
-        masks = self._masks(
-            self._encode(to_rgb(self.data_preprocessor, batch_inputs)), results
-        )
-        padded = tuple(batch_inputs.shape[-2:])
+        rgb = to_rgb(self.data_preprocessor, batch_inputs)
+        masks = self._masks(self.segmenter.encode(rgb), results)
+        padded = spatial_size(batch_inputs)
         for sample, pred, logits in zip(
             batch_data_samples, results, masks, strict=True
         ):
@@ -195,22 +199,26 @@ class PromptedDetector(
             sample.pred_instances = pred
         return batch_data_samples
 
-    def _forward(self, batch_inputs: Tensor, batch_data_samples=None):
-        """Raw outputs of the detector."""
+    def _forward(
+        self,
+        batch_inputs: Tensor,
+        batch_data_samples: SampleList | None = None,
+    ):
+        """Compute the raw outputs of the detector."""
         return self.detector._forward(batch_inputs, batch_data_samples)
 
     def extract_feat(self, batch_inputs: Tensor):
-        """Features of the detector."""
+        """Compute the features of the detector."""
         return self.detector.extract_feat(batch_inputs)
 
     def _boxes(self, inputs: Tensor, samples: SampleList) -> InstanceList:
-        """The detector's boxes on the padded images, best first."""
+        """Detect the boxes on the padded images, best first."""
         views = [
             DetDataSample(metainfo=self._metainfo(s, self.classes))
             for s in samples
         ]
         if self.reads_text and chunk_size(self.detector) is not None:
-            # MMDet reads the text in chunks for one image at a time.
+            # MMDet reads a text in chunks for single images only.
             for i, view in enumerate(views):
                 self.detector.predict(inputs[i : i + 1], [view], rescale=False)
         else:
@@ -223,7 +231,7 @@ class PromptedDetector(
     def _boxes_at_scale(
         self, inputs: Tensor, samples: SampleList
     ) -> InstanceList:
-        """The detector's boxes when it sees the images at its test size."""
+        """Detect the boxes on images that are resized to the test size."""
         if self.detector_scale is None:
             return self._boxes(inputs, samples)
         batch, views, factors = resize_to_scale(
@@ -234,13 +242,10 @@ class PromptedDetector(
             item.bboxes = item.bboxes / factor
         return results
 
-    def _encode(self, rgb: Tensor) -> SegmenterEmbeddings:
-        return self.segmenter.encode(rgb)
-
     def _masks(
         self, embeddings: SegmenterEmbeddings, instances: InstanceList
     ) -> list[Tensor]:
-        """(n, h, w) logits of each image's boxes, over the padded image."""
+        """Segment the boxes: (n, h, w) logits that cover each image."""
         counts = [len(item) for item in instances]
         boxes = torch.cat([item.bboxes for item in instances])
         image_ids = torch.repeat_interleave(
@@ -255,17 +260,14 @@ class PromptedDetector(
     def loss_with_features(
         self, rgb: Tensor, batch_data_samples: SampleList
     ) -> Pass:
-        """See :class:`ContrastiveSelfTrainingMixin`.
-
-        Features and logits are None where no contrastive loss needs them.
-        """
+        """Compute the losses of detector and segmenter; see the mixin."""
         inputs = self.data_preprocessor.normalize(rgb)
         losses = self.detector.loss(
             inputs, self._box_targets(batch_data_samples)
         )
         if self.segmenter_cfg.get('frozen', True):
             return losses, None, None, None
-        embeddings = self._encode(rgb)
+        embeddings = self.segmenter.encode(rgb)
         losses.update(self._mask_losses(embeddings, batch_data_samples))
         if self.loss_contrast is None:
             return losses, None, None, None
@@ -273,11 +275,11 @@ class PromptedDetector(
         return losses, embeddings.image_embed, masks, classes
 
     def encode_features(self, rgb: Tensor) -> Tensor:
-        """The segmenter's image embedding."""
-        return self._encode(rgb).image_embed
+        """Compute the segmenter's image embedding; see the mixin."""
+        return self.segmenter.encode(rgb).image_embed
 
     def _box_targets(self, samples: SampleList) -> SampleList:
-        """Boxes and labels, and the text whose entries the labels count."""
+        """Create the detector's targets, whose labels index the text."""
         instances = [
             InstanceData(
                 bboxes=s.gt_instances.bboxes, labels=s.gt_instances.labels
@@ -305,10 +307,8 @@ class PromptedDetector(
             for sample, item in zip(samples, instances, strict=True)
         ]
 
-    def _metainfo(
-        self, sample: DetDataSample, classes: Sequence[str] | None
-    ) -> dict:
-        """Metainfo that the detector reads, with a text if it reads one."""
+    def _metainfo(self, sample: DetDataSample, classes: Sequence[str]) -> dict:
+        """Return the metainfo for the detector, with a text if needed."""
         if not self.reads_text:
             return sample.metainfo
         return metainfo_with_text(sample.metainfo, classes)
@@ -316,16 +316,17 @@ class PromptedDetector(
     def _mask_losses(
         self, embeddings: SegmenterEmbeddings, samples: SampleList
     ) -> dict[str, Tensor]:
-        """Losses of the masks that the objects' boxes prompt."""
+        """Compute the losses of the masks that the objects' boxes prompt."""
+        assert self.loss_mask is not None and self.loss_dice is not None
         instances = [s.gt_instances for s in samples]
         logits = torch.cat(self._masks(embeddings, instances))
         if len(logits) == 0:
-            nothing = embeddings.image_embed.sum() * 0
-            return dict(loss_mask=nothing, loss_dice=nothing)
+            zero = embeddings.image_embed.sum() * 0
+            return dict(loss_mask=zero, loss_dice=zero)
         target = mask_targets(
             instances,
             embeddings.image_size,
-            logits.shape[-2:],
+            spatial_size(logits),
             logits.device,
         )
         logits = logits.flatten(1)
@@ -341,7 +342,7 @@ class PromptedDetector(
         embeddings: SegmenterEmbeddings,
         samples: SampleList,
     ) -> tuple[Tensor, Tensor]:
-        """Mask logits and class log-probabilities of boxes and background."""
+        """Predict boxes and express them as queries, see `box_queries`."""
         self.detector.eval()
         results = self._boxes(inputs, samples)
         self.train()

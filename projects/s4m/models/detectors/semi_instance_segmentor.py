@@ -16,6 +16,7 @@ from s4m.structures import (
     check_pseudo_instances,
     project_pseudo_instances,
 )
+from s4m.structures.masks import spatial_size
 
 _TRAIN_CFG = dict(sup_weight=1.0, unsup_weight=2.0)
 _TEST_CFG = dict(
@@ -27,44 +28,59 @@ _TEST_CFG = dict(
 class SemiInstanceSegmentor(SemiBaseDetector):
     """Mean-teacher instance segmentation: Guided Distillation and S4M.
 
-    The parts do the maths; :meth:`pseudo_label` is the order in which they
-    run. Guided Distillation has a labeller and strong augmentation, S4M adds
-    the refiner and copy-paste. Works around any MMDet instance segmenter:
-    with the ``QueryPseudoLabeler`` for the MaskFormer family, with the
-    ``PredictionPseudoLabeler`` for all of them.
+    :meth:`pseudo_label` runs the parts in their order. Guided Distillation
+    has a labeller and strong augmentation, S4M adds the refiner and
+    copy-paste. Teacher and student may be any MMDet instance segmenter: the
+    ``QueryPseudoLabeler`` fits the MaskFormer family, the
+    ``PredictionPseudoLabeler`` fits all of them.
 
     Training needs the ``BurnInMeanTeacherHook``, which loads
-    ``teacher_checkpoint``, moves the teacher and sets :attr:`unsup_weight`;
-    the first training step stops without it.
+    ``teacher_checkpoint``, updates the teacher and sets :attr:`unsup_weight`;
+    without the hook the first training step raises an error.
 
     Args:
-        detector (dict): Config of teacher and student.
-        data_preprocessor (dict): A ``SemiDataPreprocessor``.
+        detector (dict): Config of the detector that is both teacher and
+            student.
+        data_preprocessor (dict): Config of a ``SemiDataPreprocessor``.
         pseudo_labeler (dict): Config of the labeller, which turns the
             teacher's output into pseudo-labels.
-        refiner (dict, optional): Config of the part that replaces their
-            masks, such as a ``PseudoLabelRefiner``.
+        refiner (dict, optional): Config of the part that replaces the masks
+            of pseudo-labels, such as ``PseudoLabelRefiner``.
         copy_paste (dict, optional): Config of the part that exchanges
             instances between images, such as ``RefinedCopyPaste``.
         strong_augment (dict, optional): Config of the part that changes the
             colours of the student's view, such as ``StrongAugment``.
-        teacher_checkpoint (str, optional): File, or work directory (its best
-            checkpoint, else its last), that the teacher starts from. Only a
-            training that starts reads it, not one that resumes.
+        teacher_checkpoint (str, optional): File from which the teacher
+            starts, or work directory, whose best or else last checkpoint is
+            taken. A training that resumes does not read it.
         semi_train_cfg (dict, optional): ``sup_weight`` (1) and
             ``unsup_weight`` (2), the weights of the losses on labelled and on
             pseudo-labelled images.
-        semi_test_cfg (dict, optional): ``predict_on`` (``student``) etc., as
-            in ``SemiBaseDetector``.
+        semi_test_cfg (dict, optional): ``predict_on``, ``forward_on`` and
+            ``extract_feat_on`` of ``SemiBaseDetector``, each ``student`` by
+            default.
         init_cfg (dict, optional): Initialization config.
 
     Attributes:
         target_masks (str): Kind of masks that the student's head takes, see
-            :func:`~s4m.structures.project_pseudo_instances`: the class
-            attribute of that name of a head, ``bitmap`` by default.
-        unsup_weight (float | None): Weight of the pseudo-labelled images'
-            losses in this iteration; 0 skips these images. None until the
-            hook sets it.
+            :func:`~s4m.structures.project_pseudo_instances`. It is the head's
+            class attribute of this name, or else ``bitmap``.
+        unsup_weight (float | None): Weight of the losses on pseudo-labelled
+            images in this iteration; 0 skips these images. It is None until
+            the hook sets it.
+
+    Example:
+        >>> detector = dict(type='Mask2Former')  # and other settings
+        >>> model = dict(
+        ...     type='SemiInstanceSegmentor',
+        ...     detector=detector,
+        ...     data_preprocessor=dict(
+        ...         type='SemiDataPreprocessor',
+        ...         mean=[123.675, 116.28, 103.53],
+        ...         std=[58.395, 57.12, 57.375]),
+        ...     pseudo_labeler=dict(type='QueryPseudoLabeler', cls_thr=0.7),
+        ...     strong_augment=dict(type='StrongAugment'),
+        ...     teacher_checkpoint='work_dirs/burn_in')
     """
 
     def __init__(
@@ -114,13 +130,13 @@ class SemiInstanceSegmentor(SemiBaseDetector):
         Args:
             multi_batch_inputs (dict): ``sup``, ``unsup_teacher`` and
                 ``unsup_student``, each (B, 3, H, W) RGB in 0..255. The two
-                unlabelled views show the same pixels in different colours.
+                unlabelled views show the same pixels in other colours.
             multi_batch_data_samples (dict): Samples of the same branches.
 
         Returns:
-            dict[str, Tensor]: ``sup_*`` and ``unsup_*`` losses, and the
-            numbers of pseudo-labels (``num_pseudo``) and of pasted ones
-            (``num_pasted``) per image.
+            dict[str, Tensor]: ``sup_*`` and ``unsup_*`` losses, and the mean
+            numbers per image of pseudo-labels (``num_pseudo``) and of pasted
+            ones (``num_pasted``).
 
         Raises:
             RuntimeError: if no hook has set :attr:`unsup_weight`.
@@ -135,6 +151,8 @@ class SemiInstanceSegmentor(SemiBaseDetector):
             return losses
 
         steps = self.pseudo_label(inputs, samples)
+        # Set by `pseudo_label`, since the batch has the student's view.
+        assert steps.strong_images is not None
         labels = steps.teacher if steps.refined is None else steps.refined
         count = sum(len(item) for item in labels) / len(labels)
         losses['num_pseudo'] = steps.teacher_images.new_tensor(count)
@@ -143,9 +161,9 @@ class SemiInstanceSegmentor(SemiBaseDetector):
             losses['num_pasted'] = pasted / len(steps.pasted)
         targets = project_pseudo_instances(
             steps.instances,
-            image_size=tuple(steps.strong_images.shape[-2:]),
+            image_size=spatial_size(steps.strong_images),
             target_masks=self.target_masks,
-            mask_size=tuple(steps.teacher[0].masks.shape[-2:]),
+            mask_size=spatial_size(steps.teacher[0].masks),
         )
         labelled = []
         for sample, target in zip(
@@ -169,18 +187,20 @@ class SemiInstanceSegmentor(SemiBaseDetector):
         """Label, refine, paste and augment one batch of unlabelled images.
 
         Args:
-            inputs (dict): ``unsup_teacher`` and perhaps ``unsup_student``,
-                each (B, 3, H, W) RGB in 0..255, as the
-                ``SemiDataPreprocessor`` gives them in training. Without the
-                student's view the last step is the refiner.
+            inputs (dict): ``unsup_teacher`` and optionally
+                ``unsup_student``, each (B, 3, H, W) RGB in 0..255 from the
+                ``SemiDataPreprocessor``. Without the student's view the last
+                step is the refiner.
             data_samples (dict): Samples of the same branches.
 
         Returns:
             PseudoLabelSteps: The results of all steps.
 
         Example:
-            ``data = model.data_preprocessor(batch, training=True)``, then
-            ``model.pseudo_label(data['inputs'], data['data_samples'])``.
+            >>> data = model.data_preprocessor(
+            ...     batch, training=True)  # doctest: +SKIP
+            >>> steps = model.pseudo_label(
+            ...     data['inputs'], data['data_samples'])  # doctest: +SKIP
         """
         view = inputs['unsup_teacher']
         labels = self.get_pseudo_instances(view, data_samples['unsup_teacher'])
@@ -205,7 +225,7 @@ class SemiInstanceSegmentor(SemiBaseDetector):
             sizes = valid_sizes(
                 data_samples['unsup_student'],
                 steps.instances,
-                tuple(steps.images.shape[-2:]),
+                spatial_size(steps.images),
             )
             steps.strong_images = self.strong_augment(
                 steps.pasted_images, sizes
@@ -235,12 +255,12 @@ class SemiInstanceSegmentor(SemiBaseDetector):
     ) -> dict[str, Tensor]:
         """Compute the student's losses on pseudo-labelled images.
 
-        An image without pseudo-labels contributes its "no object" loss.
+        An image without pseudo-labels contributes to the "no object" loss.
 
         Args:
             batch_inputs (Tensor): (B, 3, H, W) normalised images.
             batch_data_samples (list[DetDataSample]): Samples whose
-                ``gt_instances`` are targets made of pseudo-labels.
+                ``gt_instances`` are made of pseudo-labels.
 
         Returns:
             dict[str, Tensor]: Losses named ``unsup_*``.
@@ -292,7 +312,7 @@ def _build(cfg: OptConfigType) -> nn.Module | None:
 
 def _check(steps: PseudoLabelSteps, images: Tensor) -> None:
     if __debug__:
-        check_pseudo_instances(steps.instances, tuple(images.shape[-2:]))
+        check_pseudo_instances(steps.instances, spatial_size(images))
 
 
 def valid_sizes(
@@ -300,27 +320,28 @@ def valid_sizes(
     instances: InstanceList,
     image_size: tuple[int, int],
 ) -> list[tuple[int, int]]:
-    """Valid sizes of padded images, enlarged by instances pasted outside.
+    """Compute the valid sizes of padded images after copy-paste.
+
+    An instance that was pasted into the padding enlarges the valid size.
 
     Args:
         batch_data_samples (list[DetDataSample]): Samples with ``img_shape``.
         instances (list[InstanceData]): Pseudo-labels, after copy-paste with
-            ``pasted`` (n, ) bool and ``masks`` (n, H, W); an instance that
-            was pasted into the padding belongs to the image.
+            ``pasted`` (n, ) bool and ``masks`` (n, H, W).
         image_size (tuple[int, int]): (H, W) of the padded images.
 
     Returns:
-        list[tuple[int, int]]: (h, w) of each image.
+        list[tuple[int, int]]: Valid (h, w) of each image.
     """
     sizes = []
     for sample, item in zip(batch_data_samples, instances, strict=True):
         size = tuple(sample.img_shape[:2])
         if size != image_size and 'pasted' in item:
-            seen = item.masks[item.pasted].any(0)
+            union = item.masks[item.pasted].any(0)
             # One past the last row and column, 0 where nothing was pasted.
             ends = [
                 (axis * torch.arange(1, 1 + len(axis), device=axis.device))
-                for axis in (seen.any(1), seen.any(0))
+                for axis in (union.any(1), union.any(0))
             ]
             height, width = torch.stack([end.max() for end in ends]).tolist()
             size = max(size[0], height), max(size[1], width)

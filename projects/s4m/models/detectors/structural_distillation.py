@@ -9,7 +9,7 @@ from mmdet.structures import SampleList
 from mmdet.utils import ConfigType
 from torch import Tensor
 
-from s4m.structures.masks import mask_union
+from s4m.structures.masks import mask_union, spatial_size
 from s4m.utils.recording import record_output
 
 from ..data_preprocessors import SemiDataPreprocessor, to_rgb
@@ -20,11 +20,11 @@ from ..promptable import PromptableSegmenter, SegmenterOwner, token_index
 def sample_query_points(
     foreground: Tensor, valid_sizes: Tensor, points_per_image: int
 ) -> Tensor:
-    """Half foreground pixels, half uniform ones.
+    """Draw half of the points on the foreground, half uniformly.
 
     Foreground pixels are drawn without replacement; where an image has too
-    few, all are taken and uniform ones fill the rest. Uniform ones are drawn
-    from the valid (un-padded) area.
+    few of them, all are taken and more uniform points are drawn. Uniform
+    points lie in the valid (un-padded) area.
 
     Args:
         foreground (Tensor): (B, H, W) bool, the union of the masks.
@@ -32,7 +32,7 @@ def sample_query_points(
         points_per_image (int): Number P of points.
 
     Returns:
-        Tensor: (B, P, 2) fp32 integer pixels as (x, y).
+        Tensor: (B, P, 2) fp32 (x, y), whole numbers of pixels.
     """
     batch, _, width = foreground.shape
     half = points_per_image // 2
@@ -40,7 +40,7 @@ def sample_query_points(
     points = torch.rand(batch, points_per_image, 2, device=foreground.device)
     points = (points * sizes).floor().clamp(max=sizes - 1).flip(-1)
 
-    # The largest of independent uniform keys: a draw without replacement.
+    # The pixels with the largest uniform keys are a draw without replacement.
     keys = torch.rand(foreground.shape, device=foreground.device)
     keys = keys.masked_fill(~foreground, -1).flatten(1)
     keys, index = keys.topk(min(half, keys.shape[1]), dim=1)
@@ -54,28 +54,31 @@ class StructuralDistillMixin(SegmenterOwner):
     """Mixin that adds structural distillation to the loss of a detector.
 
     List it before the detector: ``class X(StructuralDistillMixin, MaskRCNN)``;
-    the detector needs no change. For the segmenter's life see
-    :class:`~s4m.models.promptable.SegmenterOwner`: a frozen one is never part
-    of the detector's parameters or checkpoints.
+    the detector needs no change. A frozen segmenter is never part of the
+    detector's parameters or checkpoints, see
+    :class:`~s4m.models.promptable.SegmenterOwner`.
 
-    With a ``SemiDataPreprocessor`` the segmenter sees the pixels as they were
+    With a ``SemiDataPreprocessor`` the segmenter gets the pixels as they were
     read. With MMDet's ``DetDataPreprocessor`` they are recovered from the
     normalised input, exact but for rounding.
 
     Args:
+        *args: Arguments of the detector.
         segmenter (dict): Config of a promptable segmenter that has
             ``similarity``.
-        loss_distill (dict): Config of the loss, compared on similarity rows.
+        loss_distill (dict): Config of the loss between similarity rows.
         feature_source (str): Name of the submodule whose output is the
             feature map that learns, e.g. ``panoptic_head.pixel_decoder`` or
             ``neck``.
-        feature_index (int): Which of that submodule's outputs. Defaults to 0.
-        points_per_image (int): Query points of an image, half of them on
-            objects. Defaults to 128.
+        feature_index (int): Index of the feature map where the submodule has
+            several outputs. Defaults to 0.
+        points_per_image (int): Number of query points in an image, half of
+            them on objects. Defaults to 128.
+        **kwargs: Arguments of the detector.
 
     Raises:
-        ValueError: if ``points_per_image`` < 1, there is no such submodule,
-            or the segmenter has no ``similarity``.
+        ValueError: if ``points_per_image`` < 1, the detector has no such
+            submodule, or the segmenter has no ``similarity``.
 
     Example:
         >>> from mmdet.models.detectors import SOLO
@@ -101,7 +104,7 @@ class StructuralDistillMixin(SegmenterOwner):
         names = dict(self.named_modules())
         if feature_source not in names:
             raise ValueError(
-                f'feature_source={feature_source!r} is no submodule of '
+                f'feature_source={feature_source!r} is not a submodule of '
                 f'{type(self).__name__}; it has {sorted(names)[1:12]} ...'
             )
         if isinstance(self.data_preprocessor, SemiDataPreprocessor):
@@ -132,11 +135,11 @@ class StructuralDistillMixin(SegmenterOwner):
     def loss(
         self, batch_inputs: Tensor, batch_data_samples: SampleList
     ) -> dict[str, Tensor]:
-        """Compute the detector's losses, and ``loss_distill``.
+        """Compute the detector's losses and ``loss_distill``.
 
         Args:
-            batch_inputs (Tensor): (B, 3, H, W): RGB in 0..255 from a
-                ``SemiDataPreprocessor``, normalised from MMDet's.
+            batch_inputs (Tensor): (B, 3, H, W) RGB in 0..255 from a
+                ``SemiDataPreprocessor``, or normalised images from MMDet's.
             batch_data_samples (list[DetDataSample]): Samples with masks.
 
         Returns:
@@ -175,7 +178,7 @@ class StructuralDistillMixin(SegmenterOwner):
             tuple: (B, P) token indices, (B, P, h * w) target rows, and the
             (h, w) of the segmenter's grid over the padded image.
         """
-        size = tuple(rgb.shape[-2:])
+        size = spatial_size(rgb)
         foreground = torch.stack(
             [
                 mask_union(sample.gt_instances.masks, size, rgb.device)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Class names as the text prompt of a detector that reads one."""
+"""Class names as the text prompt of a detector."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from mmdet.models.detectors import BaseDetector
 from mmdet.utils import ConfigType, InstanceList
-from torch import Tensor, nn
+from torch import Tensor
 
 
 def check_text_encoder(detector: ConfigType) -> None:
@@ -26,7 +27,7 @@ def check_text_encoder(detector: ConfigType) -> None:
     name = detector.get('language_model', {}).get('name')
     if name and '/' in name and not Path(name).expanduser().is_dir():
         raise FileNotFoundError(
-            f'The text encoder {name} is no folder. Save bert-base-uncased '
+            f'The text encoder {name} is not a folder. Save bert-base-uncased '
             'there (config.json, tokenizer files and weights, from a hub or '
             "with transformers' save_pretrained), or set "
             'model.detector.language_model.name to where it is.'
@@ -34,7 +35,7 @@ def check_text_encoder(detector: ConfigType) -> None:
 
 
 def check_classes(
-    detector: nn.Module,
+    detector: BaseDetector,
     classes: Sequence[str] | None,
     classes_per_prompt: int | None,
     needed: bool,
@@ -42,15 +43,16 @@ def check_classes(
     """Check the names of the classes against the detector.
 
     Args:
-        detector (nn.Module): An MMDet detector; one that reads a text has a
-            ``language_model``.
+        detector (BaseDetector): An MMDet detector, which has a
+            ``language_model`` if it reads a text.
         classes (Sequence[str], optional): Names of the classes.
-        classes_per_prompt (int, optional): Classes in one text of training.
+        classes_per_prompt (int, optional): Number of classes in a text of
+            training. Defaults to all.
         needed (bool): Whether the names are needed.
 
     Raises:
-        ValueError: if there are no names, or ``classes_per_prompt`` is out of
-            range or given for a detector without a text.
+        ValueError: if needed names are missing, or ``classes_per_prompt`` is
+            out of range or given for a detector without a text.
     """
     kind = type(detector).__name__
     reads_text = hasattr(detector, 'language_model')
@@ -73,14 +75,15 @@ def check_classes(
         )
 
 
-def chunk_size(detector: nn.Module) -> int | None:
-    """Number of classes in one text of evaluation.
+def chunk_size(detector: BaseDetector) -> int | None:
+    """Return the number of classes in a text of evaluation.
 
     Args:
-        detector (nn.Module): An MMDet detector that reads a text.
+        detector (BaseDetector): An MMDet detector that reads a text.
 
     Returns:
-        int | None: Its ``test_cfg.chunked_size``, None for all classes.
+        int | None: The detector's ``test_cfg.chunked_size``, None for all
+        classes.
     """
     test_cfg = getattr(detector, 'test_cfg', None) or {}
     size = test_cfg.get('chunked_size', -1)
@@ -88,20 +91,20 @@ def chunk_size(detector: nn.Module) -> int | None:
 
 
 def check_text_length(
-    detector: nn.Module,
+    detector: BaseDetector,
     classes: Sequence[str],
     classes_per_prompt: int | None = None,
 ) -> None:
     """Refuse a text whose end the text encoder would cut off.
 
-    MMDet cuts it silently, and the last classes are never learnt or
+    MMDet cuts it off silently, so the last classes would never be learnt or
     predicted.
 
     Args:
-        detector (nn.Module): An MMDet detector that reads a text.
+        detector (BaseDetector): An MMDet detector that reads a text.
         classes (Sequence[str]): Names of the classes.
-        classes_per_prompt (int, optional): Classes in one text of training.
-            Defaults to all.
+        classes_per_prompt (int, optional): Number of classes in a text of
+            training. Defaults to all.
 
     Raises:
         ValueError: if the longest text of training or evaluation does not
@@ -128,15 +131,19 @@ def check_text_length(
 
 
 def metainfo_with_text(metainfo: dict, classes: Sequence[str]) -> dict:
-    """Metainfo of an image with the class names as its text.
+    """Copy the metainfo of an image with the class names as its text.
 
     Args:
         metainfo (dict): Metainfo of the image, which is not changed.
         classes (Sequence[str]): Names of the classes.
 
     Returns:
-        dict: The metainfo with the names as entities, for which no parser of
-        sentences (nltk) is needed.
+        dict: The metainfo with the names as entities, so that MMDet needs no
+        parser of sentences (nltk).
+
+    Example:
+        >>> metainfo_with_text(dict(img_id=7), ('person', 'car'))
+        {'img_id': 7, 'text': ('person', 'car'), 'custom_entities': True}
     """
     return dict(metainfo, text=classes, custom_entities=True)
 
@@ -147,8 +154,8 @@ def choose_classes(labels: Tensor, num_classes: int, limit: int) -> Tensor:
     Args:
         labels (Tensor): (n, ) int64 labels of the objects.
         num_classes (int): Number of all classes.
-        limit (int): Most classes to choose. Where the objects have more, a
-            random part of theirs is chosen.
+        limit (int): Largest number of classes to choose. Where the objects
+            have more, a random part of their classes is chosen.
 
     Returns:
         Tensor: (min(limit, num_classes), ) int64 labels in ascending order.
@@ -161,7 +168,7 @@ def choose_classes(labels: Tensor, num_classes: int, limit: int) -> Tensor:
 def relabel(
     instances: InstanceList, chosen: Tensor, num_classes: int
 ) -> InstanceList:
-    """Count labels among the chosen classes, as a text of them does.
+    """Replace labels by their positions among the chosen classes.
 
     Args:
         instances (list[InstanceData]): Objects with ``labels`` (n, ).
@@ -169,8 +176,8 @@ def relabel(
         num_classes (int): Number of all classes.
 
     Returns:
-        list[InstanceData]: Copies without the objects of other classes, with
-        labels in 0..k - 1.
+        list[InstanceData]: Copies with labels in 0..k - 1, without the
+        objects of other classes.
     """
     place = torch.full((num_classes,), -1, device=chosen.device)
     place[chosen] = torch.arange(len(chosen), device=chosen.device)

@@ -17,8 +17,12 @@ class FeatureGrid:
     Attributes:
         rows (Tensor): (h, ) fp32 y coordinates of the centres in pixels; the
             first pixel spans 0 to 1.
-        cols (Tensor): (w, ) fp32 x coordinates of the centres.
+        cols (Tensor): (w, ) fp32 x coordinates of the centres in pixels.
         image_size (tuple[int, int]): (H, W) of the padded image.
+
+    Example:
+        >>> FeatureGrid.covering((2, 4), (8, 8)).rows.tolist()
+        [2.0, 6.0]
     """
 
     rows: Tensor
@@ -32,22 +36,32 @@ class FeatureGrid:
         image_size: tuple[int, int],
         device: torch.device | str = 'cpu',
     ) -> FeatureGrid:
-        """The grid of (h, w) equal cells that cover the padded image."""
+        """Create the grid of equal cells that cover the padded image.
+
+        Args:
+            grid_size (tuple[int, int]): (h, w) of the feature map.
+            image_size (tuple[int, int]): (H, W) of the padded image.
+            device (torch.device | str): Device of the coordinates. Defaults
+                to ``cpu``.
+
+        Returns:
+            FeatureGrid: The grid.
+        """
         rows, cols = (
             (torch.arange(n, device=device) + 0.5) * (length / n)
             for n, length in zip(grid_size, image_size, strict=True)
         )
-        return cls(rows, cols, tuple(image_size))
+        return cls(rows, cols, image_size)
 
     def sample(self, maps: Tensor) -> Tensor:
-        """Bilinear values of maps that cover the padded image.
+        """Sample maps bilinearly at the grid's centres.
 
-        Where the grid has equal cells that cover the image, this is
+        For equal cells that cover the image, the result equals
         ``F.interpolate(maps, (h, w), mode='bilinear')``. Beyond the border
-        the nearest value counts.
+        the nearest value is repeated.
 
         Args:
-            maps (Tensor): (B, K, H', W').
+            maps (Tensor): (B, K, H', W') maps that cover the padded image.
 
         Returns:
             Tensor: (B, K, h, w) fp32.

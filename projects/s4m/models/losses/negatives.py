@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .feature_grid import FeatureGrid
 
-#: Which predictions tell candidates apart.
+#: Predictions by which anchors and candidates are compared.
 SAMPLINGS = ('uniform', 'mask', 'class', 'fusion')
 
 # Equal descriptors differ by about 1e-7 through rounding; a pixel closer than
@@ -24,9 +24,10 @@ class PixelDescriptors:
     """Predictions at the N pixels of each of B images, for sampling.
 
     Attributes:
-        queries (Tensor): (B, N, K) P_m, the share of each query in a pixel.
-        classes (Tensor): (B, N, C + 1) F_c, the class of a pixel, "no
-            object" last.
+        queries (Tensor): (B, N, K) P_m, the probability of each query at each
+            pixel.
+        classes (Tensor): (B, N, C + 1) F_c, the score of each class at each
+            pixel; the last class is "no object".
     """
 
     queries: Tensor
@@ -34,9 +35,9 @@ class PixelDescriptors:
 
     @property
     def instances(self) -> Tensor:
-        """(B, N) int64 predicted instance: the strongest query.
+        """(B, N) int64 index of the predicted instance, the strongest query.
 
-        Pixels of no object are one instance, K.
+        All background pixels have the index K.
         """
         background = self.classes.argmax(-1) == self.classes.shape[-1] - 1
         ids = self.queries.argmax(-1)
@@ -58,10 +59,13 @@ def pixel_descriptors(
     Args:
         mask_logits (Tensor): (B, K, H', W') logits that cover the padded
             image, sampled bilinearly at the grid's centres.
-        cls_logits (Tensor): (B, K, C + 1).
+        cls_logits (Tensor): (B, K, C + 1) class logits of the queries.
         grid (FeatureGrid): Centres of the (h, w) positions, N = h * w.
         mask_temperature (float): Temperature of the softmax over the
             queries. Defaults to 0.5.
+
+    Returns:
+        PixelDescriptors: P_m and F_c of all pixels.
     """
     masks = grid.sample(mask_logits)
     queries = (masks.flatten(2) / mask_temperature).softmax(1).transpose(1, 2)
@@ -76,16 +80,23 @@ def draw_negatives(
 ) -> tuple[Tensor, Tensor]:
     """Draw candidates without replacement, in proportion to their weights.
 
-    The largest of ``weight / Exp(1)`` keys, which is Gumbel top-k: the first
-    draw is proportional to the weights, later ones among what is left.
+    The candidates with the largest keys ``weight / Exp(1)`` are drawn, which
+    is Gumbel top-k and equals sequential draws.
 
     Args:
-        weights (Tensor): (A, M) weights of M candidates, at least 0.
+        weights (Tensor): (A, M) weights of M candidates, all >= 0.
         num_negatives (int): Number R of draws for each of the A anchors.
 
     Returns:
-        tuple[Tensor, Tensor]: (A, min(R, M)) int64 indices, and whether each
-        is valid: false where an anchor has fewer candidates than R.
+        tuple[Tensor, Tensor]: (A, min(R, M)) int64 indices, and
+        (A, min(R, M)) bool, whether each draw is valid: draws beyond the
+        number of an anchor's candidates are not.
+
+    Example:
+        >>> weights = torch.tensor([[0.0, 2.0, 0.0]])
+        >>> index, valid = draw_negatives(weights, num_negatives=2)
+        >>> int(index[0, 0]), valid.tolist()
+        (1, [[True, False]])
     """
     keys = weights / torch.empty_like(weights).exponential_().clamp_(min=1e-30)
     keys, index = keys.topk(min(num_negatives, weights.shape[1]), dim=1)
@@ -95,7 +106,7 @@ def draw_negatives(
 def descriptor(
     queries: Tensor, classes: Tensor, sampling: str
 ) -> Tensor | None:
-    """Descriptor y by which pixels of one image are compared.
+    """Compute the descriptor y by which pixels of one image are compared.
 
     Args:
         queries (Tensor): (N, K) P_m of the image's pixels.
@@ -103,8 +114,8 @@ def descriptor(
         sampling (str): One of :data:`SAMPLINGS`.
 
     Returns:
-        Tensor | None: (N, D) normalised descriptors, None for ``uniform``,
-        where all pixels are alike.
+        Tensor | None: (N, D) normalised descriptors; None for ``uniform``,
+        which does not compare pixels.
     """
     if sampling == 'uniform':
         return None
@@ -118,31 +129,33 @@ def descriptor(
 @torch.no_grad()
 def negative_weights(
     anchors: Tensor,
-    own: slice,
+    image_slice: slice,
     within: Tensor | None,
     others: Tensor,
     sampling: str,
 ) -> Tensor:
-    """Weights of all M pixels as negatives of one image's A anchors.
+    """Compute the weights of all M pixels as negatives of A anchors.
 
     Args:
-        anchors (Tensor): (A, ) int64 indices into the image's pixels.
-        own (slice): The image's pixels among all M.
+        anchors (Tensor): (A, ) int64 indices of the anchors among the pixels
+            of one image.
+        image_slice (slice): Where the image's pixels lie among all M.
         within (Tensor, optional): (N, D) :func:`descriptor` of the image's
             pixels.
-        others (Tensor): (M, C + 1) normalised F_c of all pixels.
+        others (Tensor): (M, C + 1) normalised F_c of the pixels of all
+            images.
         sampling (str): One of :data:`SAMPLINGS`.
 
     Returns:
         Tensor: (A, M) weights, 0 for the anchor itself and for pixels whose
         descriptor equals the anchor's.
     """
-    here = own.start + anchors
+    here = image_slice.start + anchors
     if sampling in ('uniform', 'mask'):
         weights = others.new_ones(len(anchors), len(others))
     else:
         weights = 1 - others[here] @ others.T
     if within is not None:
-        weights[:, own] = 1 - within[anchors] @ within.T
+        weights[:, image_slice] = 1 - within[anchors] @ within.T
     weights.masked_fill_(weights < _EPS, 0)
     return weights.scatter_(1, here[:, None], 0)

@@ -9,6 +9,8 @@ from mmdet.registry import MODELS
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from s4m.structures.masks import spatial_size
+
 from .feature_grid import FeatureGrid
 from .negatives import (
     SAMPLINGS,
@@ -24,19 +26,20 @@ from .negatives import (
 class PixelContrastiveLoss(nn.Module):
     """InfoNCE between pixels, with instance-aware negatives.
 
-    `SSKD <https://arxiv.org/abs/2604.03841>`_, L_pxl: with z the normalised
-    output of a projection head on a feature map, the same pixel of a weak
-    and a strong view is a positive pair, and R other pixels are drawn as
-    negatives from the model's own detached predictions:
+    L_pxl of `SSKD <https://arxiv.org/abs/2604.03841>`_. The embedding z is
+    the normalised output of a projection head on a feature map. The same
+    pixel of a weak and a strong view is a positive pair, and R other pixels
+    of the weak view are drawn as negatives by the detached predictions of the
+    model:
 
     ``L = -mean log(e^{s+} / (e^{s+} + sum_r e^{s-_r}))``, s = <z, z'> / T.
 
-    The weight of a candidate is ``max(0, 1 - <y, y'>)``, y the L2-normalised
-    concatenation of P_m and F_c (:func:`pixel_descriptors`). Query indices
-    mean nothing in another image: its pixels are compared by normalised F_c
-    alone, in mode ``mask`` not at all. Negatives are taken from the weak
-    view. Anchors without a candidate have a loss of 0. Pixels of the padding
-    take no part.
+    The weight of a candidate is ``max(0, 1 - <y, y'>)``, where y is the
+    L2-normalised concatenation of P_m and F_c (:func:`pixel_descriptors`).
+    Query indices of two images do not correspond, so pixels of another image
+    are compared by normalised F_c alone, and in mode ``mask`` they all have
+    the weight 1. The loss of an anchor without a candidate is 0. Padding is
+    left out.
 
     Args:
         in_channels (int): Channels of the input feature map.
@@ -46,25 +49,35 @@ class PixelContrastiveLoss(nn.Module):
         out_channels (int): Dimension of the embedding z. Defaults to 128.
         sampling (str): ``fusion`` (default), ``mask`` (P_m alone), ``class``
             (F_c alone) or ``uniform``.
-        num_negatives (int): Number R of negatives of an anchor; one with
-            fewer candidates uses those. Defaults to 200.
-        temperature (float | tuple[float, float]): T, or its first and last
-            value of a linear schedule, 0.3 and 0.07 in the authors' research
-            code. The schedule's position is a buffer, so that a resumed run
-            goes on with it. Defaults to a constant 0.2.
-        schedule_iters (int, optional): Iterations of the schedule; goes with
-            a pair of temperatures.
-        mask_temperature (float): Temperature of P_m's softmax over queries.
-            Defaults to 0.5.
-        anchors_per_image (int, optional): Random pixels that are anchors; by
-            default all are.
-        chunk_size (int): Anchors whose similarities to all pixels exist at a
-            time. Defaults to 1024.
+        num_negatives (int): Number R of negatives of an anchor; an anchor
+            with fewer candidates uses all of them. Defaults to 200.
+        temperature (float | tuple[float, float]): Temperature T, or the first
+            and the last value of a linear schedule, 0.3 and 0.07 in the
+            authors' research code. The position in the schedule is a buffer,
+            so that a resumed run continues it. Defaults to 0.2.
+        schedule_iters (int, optional): Number of iterations of the schedule,
+            needed with a pair of temperatures.
+        mask_temperature (float): Temperature of the softmax over queries in
+            P_m. Defaults to 0.5.
+        anchors_per_image (int, optional): Number of random pixels that serve
+            as anchors. Defaults to all pixels.
+        chunk_size (int): Number of anchors whose similarities to all pixels
+            are in memory at a time. Defaults to 1024.
         loss_weight (float): Weight lambda_pxl of the loss. Defaults to 0.1.
 
     Raises:
         ValueError: if an argument is out of range.
+
+    Example:
+        >>> loss = PixelContrastiveLoss(in_channels=8, num_negatives=4)
+        >>> weak, strong = torch.rand(2, 1, 8, 4, 4)
+        >>> mask_logits = torch.rand(1, 5, 16, 16)  # 5 queries
+        >>> cls_logits = torch.rand(1, 5, 3)  # 2 classes and "no object"
+        >>> loss(weak, strong, mask_logits, cls_logits).shape
+        torch.Size([])
     """
+
+    iteration: Tensor
 
     def __init__(
         self,
@@ -94,7 +107,11 @@ class PixelContrastiveLoss(nn.Module):
             if value is not None and value < 1:
                 raise ValueError(f'{name} must be >= 1, got {value}')
         constant = isinstance(temperature, int | float)
-        span = (temperature, temperature) if constant else tuple(temperature)
+        span = (
+            (temperature, temperature)
+            if isinstance(temperature, int | float)
+            else tuple(temperature)
+        )
         if len(span) != 2 or min(*span, mask_temperature) <= 0:
             raise ValueError(
                 'temperature must be a number or a pair of them, and '
@@ -130,7 +147,7 @@ class PixelContrastiveLoss(nn.Module):
 
     @property
     def temperature(self) -> float | Tensor:
-        """T of this iteration."""
+        """Temperature T of this iteration."""
         first, last = self.temperatures
         if self.schedule_iters is None:
             return first
@@ -147,29 +164,32 @@ class PixelContrastiveLoss(nn.Module):
         gt_ids: Tensor | None = None,
         grid: FeatureGrid | None = None,
     ) -> Tensor:
-        """Loss of a batch, in fp32 whatever the autocast.
+        """Compute the loss of a batch, in fp32 also inside autocast.
 
         Args:
             weak (Tensor): (B, C, h, w) features of the weak view.
-            strong (Tensor): (B, C, h, w) of the strong one: the same pixels
-                in other colours. No gradient goes into them.
-            mask_logits (Tensor): (B, K, H', W') predictions on the weak view
-                that cover the padded image. Used without gradient.
-            cls_logits (Tensor): (B, K, C + 1), "no object" last.
+            strong (Tensor): (B, C, h, w) features of the strong view, which
+                shows the same pixels in other colours. They get no gradient.
+            mask_logits (Tensor): (B, K, H', W') mask logits of the weak view
+                that cover the padded image. They get no gradient.
+            cls_logits (Tensor): (B, K, C + 1) class logits, "no object" last.
+                They get no gradient.
             valid (Tensor, optional): (B, h, w) bool, false on padding.
-            gt_ids (Tensor, optional): (B, h, w) int64, the object of each
-                pixel, 0 the background, -1 unknown. For the statistics.
+                Defaults to images without padding.
+            gt_ids (Tensor, optional): (B, h, w) int64 index of the object at
+                each pixel, 0 for the background and -1 where it is unknown.
+                Only the statistics use it.
             grid (FeatureGrid, optional): Where the positions of the features
-                lie in the padded image; by default (h, w) equal cells cover
-                it.
+                lie in the padded image. Defaults to equal cells that cover
+                the image.
 
         Returns:
-            Tensor: a scalar.
+            Tensor: The weighted loss, a scalar.
         """
-        size = tuple(weak.shape[-2:])
+        size = spatial_size(weak)
         if grid is None:
             grid = FeatureGrid.covering(
-                size, tuple(mask_logits.shape[-2:]), weak.device
+                size, spatial_size(mask_logits), weak.device
             )
         descriptors = pixel_descriptors(
             mask_logits, cls_logits, grid, self.mask_temperature
@@ -197,7 +217,19 @@ class PixelContrastiveLoss(nn.Module):
         valid: Tensor,
         gt_ids: Tensor | None,
     ) -> Tensor:
-        """Mean over the anchors; (M, D) embeddings of the valid pixels."""
+        """Average the loss over the anchors of all images.
+
+        Args:
+            z_weak (Tensor): (M, D) embeddings of the M valid pixels.
+            z_strong (Tensor): (M, D) embeddings in the strong view.
+            descriptors (PixelDescriptors): Predictions at all pixels.
+            valid (Tensor): (B, h * w) bool, false on padding.
+            gt_ids (Tensor, optional): (B, h, w) int64, as for
+                :meth:`forward`.
+
+        Returns:
+            Tensor: The loss before its weight, a scalar.
+        """
         queries, classes = descriptors.queries[valid], descriptors.classes
         classes = classes[valid]
         others = F.normalize(classes, dim=1)
@@ -207,19 +239,19 @@ class PixelContrastiveLoss(nn.Module):
         totals = _Totals(z_weak) if self.keep_statistics else None
         total, num_anchors, start = z_weak.sum() * 0, 0, 0
         for count in valid.sum(1).tolist():
-            own = slice(start, start + count)
+            image = slice(start, start + count)
             start += count
-            within = descriptor(queries[own], classes[own], self.sampling)
+            within = descriptor(queries[image], classes[image], self.sampling)
             anchors = torch.arange(count, device=z_weak.device)
             if self.anchors_per_image is not None:
                 anchors = torch.randperm(count, device=z_weak.device)
                 anchors = anchors[: self.anchors_per_image]
             for part in anchors.split(self.chunk_size):
                 weights = negative_weights(
-                    part, own, within, others, self.sampling
+                    part, image, within, others, self.sampling
                 )
                 index, drawn = draw_negatives(weights, self.num_negatives)
-                here = own.start + part
+                here = image.start + part
                 # Recompute in backward; otherwise autograd keeps an anchors
                 # x pixels matrix for every chunk, together pixels x pixels.
                 cosines = checkpoint(
@@ -238,7 +270,9 @@ class PixelContrastiveLoss(nn.Module):
                 losses = torch.cat([scaled, negative], 1).logsumexp(1)
                 total = total + (losses - scaled[:, 0]).sum()
                 if totals is not None:
-                    totals.add(positive, cosines, drawn, index, here, own, ids)
+                    totals.add(
+                        positive, cosines, drawn, index, here, image, ids
+                    )
             num_anchors += len(anchors)
         if totals is not None:
             self.statistics = totals.means()
@@ -246,20 +280,40 @@ class PixelContrastiveLoss(nn.Module):
 
 
 def _cosines(z: Tensor, pool: Tensor, index: Tensor) -> Tensor:
-    """(A, R) of (A, D) anchors with the drawn ones of (M, D) embeddings."""
+    """(A, R) cosines of (A, D) anchors with R of the (M, D) embeddings."""
     return (z @ pool.T).gather(1, index)
 
 
 class _Totals:
-    """Sums behind the margin and the false-negative rate."""
+    """Sums for the margin and the false-negative rate."""
 
     def __init__(self, like: Tensor) -> None:
         self.sums = like.new_zeros(8, dtype=torch.float64)
 
     @torch.no_grad()
-    def add(self, positive, cosines, valid, index, here, own, ids) -> None:
-        """One chunk of anchors of one image; see ``_info_nce``."""
-        in_image = valid & (index >= own.start) & (index < own.stop)
+    def add(
+        self,
+        positive: Tensor,
+        cosines: Tensor,
+        valid: Tensor,
+        index: Tensor,
+        here: Tensor,
+        image: slice,
+        ids: list[Tensor],
+    ) -> None:
+        """Add a chunk of A anchors of one image.
+
+        Args:
+            positive (Tensor): (A, ) cosines of the positive pairs.
+            cosines (Tensor): (A, R) cosines of the negative pairs.
+            valid (Tensor): (A, R) bool, whether each negative was drawn.
+            index (Tensor): (A, R) int64 negatives among all M pixels.
+            here (Tensor): (A, ) int64 anchors among all M pixels.
+            image (slice): Where the image's pixels lie among all M.
+            ids (list[Tensor]): (M, ) int64 predicted instances and, with
+                known objects, (M, ) int64 annotated ones.
+        """
+        in_image = valid & (index >= image.start) & (index < image.stop)
         values = [
             positive.sum(),
             torch.tensor(len(positive)),
@@ -267,15 +321,15 @@ class _Totals:
             valid.sum(),
         ]
         for which in ids:
-            mine = which[here][:, None]
-            known = valid & (mine >= 0)
-            same = in_image & known & (which[index] == mine)
+            anchor_ids = which[here][:, None]
+            known = valid & (anchor_ids >= 0)
+            same = in_image & known & (which[index] == anchor_ids)
             values += [same.sum(), known.sum()]
         for k, value in enumerate(values):
             self.sums[k] += value
 
     def means(self) -> dict[str, Tensor]:
-        """``margin``, ``fnr_pred`` and, with known objects, ``fnr_gt``."""
+        """Compute ``margin``, ``fnr_pred`` and, if known, ``fnr_gt``."""
         positive, anchors, negative, drawn, same, of, gt_same, gt_of = (
             self.sums
         )

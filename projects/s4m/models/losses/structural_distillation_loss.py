@@ -12,12 +12,13 @@ from torch import Tensor, nn
 def similarity_rows(
     features: Tensor, index: Tensor, grid_size: tuple[int, int]
 ) -> Tensor:
-    """Rows of a feature map's self-similarity, ``C = F F^T / (|F||F^T|)``.
+    """Compute rows of the self-similarity ``C = F F^T / (|F||F^T|)``.
 
     Args:
-        features (Tensor): (B, C, h, w), resized bilinearly to the grid.
-        index (Tensor): (B, P) int64, the token that each row belongs to.
-        grid_size (tuple[int, int]): (gh, gw).
+        features (Tensor): (B, C, h, w) feature map F, which is resized
+            bilinearly to the grid.
+        index (Tensor): (B, P) int64 index of each row's token.
+        grid_size (tuple[int, int]): (gh, gw) of the grid of tokens.
 
     Returns:
         Tensor: (B, P, gh * gw) fp32 cosines.
@@ -37,13 +38,21 @@ def similarity_rows(
 class StructuralDistillationLoss(nn.Module):
     """SmoothL1 between two sets of similarity rows.
 
-    `S4M <https://arxiv.org/abs/2504.05301>`_, structural distillation: the
-    mean over rows and tokens of the Huber function of their difference.
+    The loss of structural distillation in `S4M
+    <https://arxiv.org/abs/2504.05301>`_, averaged over rows and tokens.
 
     Args:
         beta (float): Difference at which SmoothL1 turns from squared to
             absolute. Defaults to 1.
         loss_weight (float): Weight of the loss. Defaults to 1.
+
+    Raises:
+        ValueError: if ``beta`` is not positive.
+
+    Example:
+        >>> loss = StructuralDistillationLoss()
+        >>> loss(torch.zeros(1, 2, 4), torch.ones(1, 2, 4))
+        tensor(0.5000)
     """
 
     def __init__(self, beta: float = 1.0, loss_weight: float = 1.0) -> None:
@@ -57,8 +66,8 @@ class StructuralDistillationLoss(nn.Module):
         """Compare two sets of rows in fp32.
 
         Args:
-            pred (Tensor): (B, P, L) rows of the detector.
-            target (Tensor): (B, P, L) rows of the segmenter.
+            pred (Tensor): (B, P, L) similarity rows of the detector.
+            target (Tensor): (B, P, L) similarity rows of the segmenter.
 
         Returns:
             Tensor: The weighted loss, a scalar.

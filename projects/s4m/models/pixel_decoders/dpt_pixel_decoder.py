@@ -18,12 +18,12 @@ def _upsample(x: Tensor, size: Sequence[int]) -> Tensor:
 
 
 class ResidualConvUnit(nn.Module):
-    """Two pre-activated 3x3 convolutions and a short cut.
+    """Two pre-activated 3x3 convolutions and a shortcut.
 
     Args:
         channels (int): Number of input and output channels.
-        norm_cfg (dict, optional): Normalisation after each convolution, which
-            then has no bias. None, the default, normalises nothing.
+        norm_cfg (dict, optional): Config of the normalisation after each
+            convolution, which then has no bias. Defaults to no normalisation.
     """
 
     def __init__(self, channels: int, norm_cfg: OptConfigType = None) -> None:
@@ -32,7 +32,7 @@ class ResidualConvUnit(nn.Module):
         self.conv2, self.norm2 = _conv_and_norm(channels, norm_cfg)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, h, w) to the same shape."""
+        """Process a (B, C, h, w) map to one of the same shape."""
         y = self.norm1(self.conv1(F.relu(x)))
         return x + self.norm2(self.conv2(F.relu(y)))
 
@@ -50,12 +50,13 @@ class FusionBlock(nn.Module):
     """RefineNet's fusion of a level with the coarser ones.
 
     DPT up-samples at the end of a block, before the block's 1x1 convolution.
-    Both are linear and swap, so the convolution runs here at the level's own
-    resolution and the decoder up-samples its output.
+    The two commute, so here the convolution runs at the resolution of the
+    level and the decoder up-samples its output.
 
     Args:
         channels (int): Number of channels of all maps.
-        norm_cfg (dict, optional): Normalisation of the residual units.
+        norm_cfg (dict, optional): Config of the normalisation in the residual
+            units. Defaults to no normalisation.
     """
 
     def __init__(self, channels: int, norm_cfg: OptConfigType = None) -> None:
@@ -73,7 +74,7 @@ class FusionBlock(nn.Module):
                 the next coarser block; None for the coarsest level.
 
         Returns:
-            Tensor: (B, C, h, w).
+            Tensor: (B, C, h, w) map of the level.
         """
         x = self.lateral(x)
         if coarser is not None:
@@ -85,35 +86,46 @@ class FusionBlock(nn.Module):
 class DPTPixelDecoder(BaseModule):
     """Convolutional pixel decoder of Mask2Former, without deformable encoder.
 
-    `DPT <https://arxiv.org/abs/2103.13413>`_ as the decoder of SSKD's
-    student: 3x3 convolutions bring all levels to F channels, a chain of
-    RefineNet fusion blocks goes from the coarsest to the finest. Takes the
-    place of MMDet's ``MSDeformAttnPixelDecoder`` with any backbone.
+    This is the decoder of `DPT <https://arxiv.org/abs/2103.13413>`_, as in
+    SSKD's student: 3x3 convolutions bring all levels to F channels, and
+    RefineNet fusion blocks run from the coarsest level to the finest. It can
+    replace MMDet's ``MSDeformAttnPixelDecoder`` with any backbone.
 
     Args:
-        in_channels (Sequence[int]): Channels of the levels, from fine to
-            coarse.
-        feat_channels (int): F, the channels of all maps inside and of the
+        in_channels (Sequence[int]): Numbers of channels of the levels, from
+            fine to coarse.
+        feat_channels (int): Number F of channels of the inner maps and of the
             memory levels. Defaults to 256.
-        out_channels (int): Channels of the mask features. Defaults to 256.
+        out_channels (int): Number of channels of the mask features. Defaults
+            to 256.
         num_outs (int): Number of memory levels, from the coarsest on.
             Defaults to 3.
         upsample (bool): Whether each block's output is up-sampled to twice
             its level's resolution, as in DPT. Levels at strides 3.5, 7, 14,
             28 then give memory levels at strides 14, 7, 3.5 and mask features
-            at 1.75; this is the layout of the authors' research code. False,
-            the default, keeps the levels' own strides: 28, 14, 7 and 3.5.
-        norm_cfg (dict, optional): Normalisation of the residual units in the
-            fusion blocks; batch normalisation in the authors' research code.
-            None, the default, normalises nothing.
-        encoder (dict, optional): MMDet's ``Mask2FormerHead`` asks each pixel
-            decoder's config for ``encoder.layer_cfg.self_attn_cfg.
-            num_levels``: what it says has to be ``num_outs``.
+            at 1.75; this is the layout of the authors' research code. False
+            keeps the strides of the levels: 28, 14, 7 and 3.5. Defaults to
+            False.
+        norm_cfg (dict, optional): Config of the normalisation in the residual
+            units; batch normalisation in the authors' research code. Defaults
+            to no normalisation.
+        encoder (dict, optional): Config whose
+            ``layer_cfg.self_attn_cfg.num_levels`` has to equal ``num_outs``.
+            The decoder has no encoder, but MMDet's ``Mask2FormerHead`` reads
+            the number of memory levels there.
         init_cfg (dict, optional): Initialization config.
 
     Raises:
-        ValueError: if there are fewer levels than ``num_outs`` + 1, or the
-            numbers contradict each other.
+        ValueError: if there are fewer levels than ``num_outs`` + 1, or
+            ``encoder`` contradicts ``num_outs``.
+
+    Example:
+        >>> import torch
+        >>> decoder = DPTPixelDecoder((8, 8, 8, 8), 4, 2)
+        >>> feats = [torch.rand(1, 8, side, side) for side in (8, 4, 2, 1)]
+        >>> mask_features, memory = decoder(feats)
+        >>> mask_features.shape, [len(level[0, 0]) for level in memory]
+        (torch.Size([1, 2, 8, 8]), [1, 2, 4])
     """
 
     def __init__(
@@ -153,7 +165,7 @@ class DPTPixelDecoder(BaseModule):
         self.mask_feature = nn.Conv2d(feat_channels, out_channels, 1)
 
     def init_weights(self) -> None:
-        """Xavier, as Mask2Former's other pixel decoders."""
+        """Initialise by Xavier, as in Mask2Former's other pixel decoders."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 caffe2_xavier_init(module, bias=0)
@@ -162,7 +174,8 @@ class DPTPixelDecoder(BaseModule):
         """Decode a pyramid.
 
         Args:
-            feats (Sequence[Tensor]): (B, C_i, h_i, w_i) from fine to coarse.
+            feats (Sequence[Tensor]): (B, C_i, h_i, w_i) levels from fine to
+                coarse.
 
         Returns:
             tuple: (B, C, h, w) mask features, and ``num_outs`` memory levels
@@ -181,6 +194,6 @@ class DPTPixelDecoder(BaseModule):
         mask_features = self.mask_feature(out)
         if self.upsample:
             height, width = mask_features.shape[-2:]
-            # The 1x1 convolution and the interpolation swap.
+            # After the 1x1 convolution, which commutes with interpolation.
             mask_features = _upsample(mask_features, (2 * height, 2 * width))
         return mask_features, outs[: self.num_outs]

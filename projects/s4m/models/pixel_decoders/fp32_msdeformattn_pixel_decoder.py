@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The deformable pixel decoder in fp32, whatever the autocast."""
+"""The deformable pixel decoder in fp32, also inside autocast."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ from torch import Tensor
 
 @MODELS.register_module()
 class Fp32MSDeformAttnPixelDecoder(MSDeformAttnPixelDecoder):
-    """Mask2Former's pixel decoder as an fp32 island inside autocast.
+    """Mask2Former's pixel decoder, which runs in fp32 inside autocast.
 
-    mmcv's CUDA deformable attention has no bf16 kernel, and the original
-    runs it in fp32. Same parameters, same keys.
+    The CUDA deformable attention of mmcv has no bf16 kernel, and Mask2Former
+    runs it in fp32. Parameters and keys are those of MMDet's decoder.
     """
 
     def forward(self, feats: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Decode (B, C_i, h_i, w_i) features in fp32.
+        """Decode a pyramid in fp32.
+
+        Args:
+            feats (list[Tensor]): (B, C_i, h_i, w_i) levels from fine to
+                coarse.
 
         Returns:
             tuple: (B, C, h, w) mask features and the memory levels, from low

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from s4m.structures.masks import spatial_size
+
 
 @dataclass
 class SegmenterEmbeddings:
@@ -19,8 +21,13 @@ class SegmenterEmbeddings:
         image_embed (Tensor): (B, C, h, w) image tokens.
         high_res_feats (list[Tensor]): Finer maps for the mask decoder, each
             (B, C_i, h_i, w_i); may be empty.
-        image_size (tuple[int, int]): (H, W) in pixels of the (padded)
-            images that were encoded, which prompts refer to.
+        image_size (tuple[int, int]): (H, W) in pixels of the encoded
+            (padded) images, in which the coordinates of prompts count.
+
+    Example:
+        >>> tokens = torch.rand(1, 256, 64, 64)
+        >>> SegmenterEmbeddings(tokens, [], (1024, 2048)).grid_size
+        (64, 64)
     """
 
     image_embed: Tensor
@@ -28,18 +35,19 @@ class SegmenterEmbeddings:
     image_size: tuple[int, int]
 
     def __len__(self) -> int:
+        """Number B of images."""
         return len(self.image_embed)
 
     @property
     def grid_size(self) -> tuple[int, int]:
         """(h, w) of the token grid that covers the padded image."""
-        return tuple(self.image_embed.shape[-2:])
+        return spatial_size(self.image_embed)
 
     def select(self, image_ids: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Tokens and finer maps of the image of each prompt.
+        """Select the tokens and finer maps of the image of each prompt.
 
         Args:
-            image_ids (Tensor): (N, ) int64.
+            image_ids (Tensor): (N, ) int64 index of each prompt's image.
 
         Returns:
             tuple: (N, C, h, w) tokens and the list of finer maps. Nothing is
@@ -60,11 +68,10 @@ class PromptableSegmenter(nn.Module, metaclass=ABCMeta):
     serves several sets of prompts and may come from elsewhere.
 
     Args:
-        frozen (bool): If true, parameters require no gradient, every call
-            runs under ``torch.no_grad()``, the module stays in eval mode
-            whatever ``train()`` says, and its
-            :class:`~s4m.models.promptable.SegmenterOwner` keeps it out of
-            the module tree. Defaults to True.
+        frozen (bool): Whether parameters require no gradient, every call
+            runs under ``torch.no_grad()``, the module always stays in eval
+            mode, and its :class:`~s4m.models.promptable.SegmenterOwner` keeps
+            it out of the module tree. Defaults to True.
 
     A subclass implements :meth:`encode` and :meth:`decode`, and may implement
     :meth:`similarity`.
@@ -84,6 +91,9 @@ class PromptableSegmenter(nn.Module, metaclass=ABCMeta):
 
         Args:
             rgb (Tensor): (B, 3, H, W) RGB in 0..255.
+
+        Returns:
+            SegmenterEmbeddings: The embeddings of the B images.
         """
 
     @abstractmethod
@@ -99,30 +109,32 @@ class PromptableSegmenter(nn.Module, metaclass=ABCMeta):
 
         Args:
             embeddings (SegmenterEmbeddings): Embeddings of B images.
-            image_ids (Tensor): (N, ) int64, the image of each prompt.
+            image_ids (Tensor): (N, ) int64 index of each prompt's image.
             points (Tensor, optional): (N, P, 2) positive points (x, y) in
                 pixels of the padded image.
-            boxes (Tensor, optional): (N, 4) xyxy in pixels of the padded
-                image.
+            boxes (Tensor, optional): (N, 4) boxes (x1, y1, x2, y2) in pixels
+                of the padded image.
             multimask (bool): Whether to return several hypotheses for each
-                prompt, or one. Defaults to True.
+                prompt and not only one. Defaults to True.
 
         Returns:
             tuple[Tensor, Tensor]: (N, M, h', w') low-resolution mask logits
-            in fp32, object where > 0, and (N, M) predicted IoUs.
+            in fp32, which are positive on the object, and (N, M) predicted
+            IoUs.
         """
 
     def similarity(
         self, embeddings: SegmenterEmbeddings, points: Tensor
     ) -> Tensor:
-        """Self-similarity rows of the prompt-conditioned image tokens.
+        """Compute self-similarity rows of the prompted image tokens.
 
-        Optional: only structural distillation calls it.
+        Only structural distillation calls this method, so a subclass need not
+        implement it.
 
         Args:
             embeddings (SegmenterEmbeddings): Embeddings of B images.
             points (Tensor): (B, P, 2) points (x, y) in pixels of the padded
-                image, each prompted alone.
+                image, each of which is a separate prompt.
 
         Returns:
             Tensor: (B, P, h * w) fp32 cosine similarities.
@@ -139,9 +151,9 @@ class PromptableSegmenter(nn.Module, metaclass=ABCMeta):
 def token_index(
     points: Tensor, image_size: tuple[int, int], grid_size: tuple[int, int]
 ) -> Tensor:
-    """Flat index of the token under each point.
+    """Compute the flat index of the token under each point.
 
-    The tokens cover the whole padded image, so this is
+    The tokens cover the whole padded image, so the index is
     ``floor(y * h / H) * w + floor(x * w / W)``.
 
     Args:
@@ -151,23 +163,28 @@ def token_index(
 
     Returns:
         Tensor: (...) int64.
+
+    Example:
+        >>> token_index(torch.tensor([[10.0, 30.0]]), (64, 64), (4, 4))
+        tensor([4])
     """
     (height, width), (h, w) = image_size, grid_size
-    # Multiply before dividing: both are small integers, exact in fp32.
+    # The product comes first, since it is a small integer and so exact in
+    # fp32.
     col = (points[..., 0] * w / width).floor().long().clamp(0, w - 1)
     row = (points[..., 1] * h / height).floor().long().clamp(0, h - 1)
     return row * w + col
 
 
 def cosine_rows(maps: Tensor, index: Tensor) -> Tensor:
-    """Cosines of one token of each map with all of them, in fp32.
+    """Compute the cosines of one token of each map with all its tokens.
 
     Args:
         maps (Tensor): (B, P, L, C) tokens of P maps of each of B images.
-        index (Tensor): (B, P) int64, the token of each map.
+        index (Tensor): (B, P) int64 index of each map's token.
 
     Returns:
-        Tensor: (B, P, L) fp32 cosines, whatever the autocast.
+        Tensor: (B, P, L) fp32 cosines, also inside autocast.
     """
     with torch.autocast(maps.device.type, enabled=False):
         maps = F.normalize(maps.float(), dim=-1)
@@ -176,14 +193,14 @@ def cosine_rows(maps: Tensor, index: Tensor) -> Tensor:
 
 
 def best_mask(logits: Tensor, ious: Tensor) -> tuple[Tensor, Tensor]:
-    """The hypothesis with the highest predicted IoU.
+    """Select the hypothesis with the highest predicted IoU.
 
     Args:
-        logits (Tensor): (N, M, h, w).
-        ious (Tensor): (N, M).
+        logits (Tensor): (N, M, h, w) mask logits of M hypotheses.
+        ious (Tensor): (N, M) predicted IoUs.
 
     Returns:
-        tuple[Tensor, Tensor]: (N, h, w) and (N, ).
+        tuple[Tensor, Tensor]: (N, h, w) mask logits and (N, ) IoUs.
     """
     scores, best = ious.max(dim=1)
     rows = torch.arange(len(logits), device=logits.device)

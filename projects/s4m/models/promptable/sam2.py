@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 
 import torch
@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from mmdet.registry import MODELS
 from mmengine.logging import print_log
 from torch import Tensor
+
+from s4m.structures.masks import spatial_size
 
 from .promptable_segmenter import (
     PromptableSegmenter,
@@ -24,8 +26,8 @@ _PIXEL_MEAN = (0.485, 0.456, 0.406)
 _PIXEL_STD = (0.229, 0.224, 0.225)
 _DTYPES = ('float32', 'bfloat16', 'float16')
 
-# Image tokens of all prompts of a decoder call on a CPU: beyond it, the maps
-# leave the caches and a prompt takes up to 1.7 times as long
+# Image tokens of all prompts of a decoder call on a CPU. With more tokens, the
+# maps exceed the caches and a prompt takes up to 1.7 times as long
 # (docs/benchmarks.md).
 _CPU_TOKENS = 8192
 
@@ -34,30 +36,40 @@ _CPU_TOKENS = 8192
 class SAM2Segmenter(PromptableSegmenter):
     """`Segment Anything Model 2 <https://arxiv.org/abs/2408.00714>`_.
 
-    All calls take a whole batch. Prompts run in chunks of ``chunk_size``,
-    which bounds the memory: about 60 MiB a prompt in fp32 at 1024 pixels.
+    All calls take a whole batch. Prompts run in chunks, which bounds the
+    memory: a prompt needs about 60 MiB in fp32 at 1024 pixels.
 
     Args:
         config (str): ``sam2[.1]_hiera_{tiny,small,base_plus,large}``,
             ``nano_sam2``, or the path of a yaml in sam2's layout.
-        checkpoint (str, optional): a file in sam2's layout, or
+        checkpoint (str, optional): Path of a file in sam2's layout, or
             ``nano_sam2``. None leaves the weights random, with a warning.
-        sha256 (str, optional): Expected digest of the checkpoint.
-        image_size (int, optional): Input side in pixels instead of the
-            yaml's.
-        chunk_size (int): Most prompts that are decoded at once; see
-            :meth:`decode_chunk`.
-        dtype (str): ``float32``, ``bfloat16`` or ``float16``: the autocast
-            dtype of encoder and decoder, whatever the surrounding autocast.
-        frozen (bool): See :class:`PromptableSegmenter`. One that trains
-            reads its checkpoint in :meth:`init_weights`, as MMDet's modules
-            do: what was trained is in its owner's checkpoint.
+        sha256 (str, optional): Expected digest of the checkpoint, or its
+            first characters. Defaults to no check.
+        image_size (int, optional): Side of the input in pixels. Defaults to
+            the value in the yaml.
+        chunk_size (int): Largest number of prompts that are decoded at once,
+            see :meth:`decode_chunk`. Defaults to 32.
+        dtype (str): Autocast dtype of encoder and decoder, which does not
+            depend on the surrounding autocast: ``float32``, ``bfloat16`` or
+            ``float16``. Defaults to ``float32``.
+        frozen (bool): Whether the segmenter does not train, see
+            :class:`PromptableSegmenter`. A trainable one reads its checkpoint
+            in :meth:`init_weights`. Defaults to True.
         trainable (Sequence[str], optional): Submodules of sam2's model that
-            train, such as ``image_encoder.neck``; by default all of it.
+            train, such as ``image_encoder.neck``. Defaults to all.
 
     Raises:
         ValueError: if an argument is out of range.
+
+    Example:
+        >>> segmenter = dict(
+        ...     type='SAM2Segmenter', config='sam2_hiera_large',
+        ...     checkpoint='checkpoints/sam2_hiera_large.pt')
     """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
 
     def __init__(
         self,
@@ -93,25 +105,20 @@ class SAM2Segmenter(PromptableSegmenter):
         self.register_buffer('pixel_mean', mean, persistent=False)
         self.register_buffer('pixel_std', std, persistent=False)
         self.requires_grad_(not frozen and trainable is None)
+        modules = dict(self.model.named_modules())
         for name in trainable or ():
-            if frozen or name not in dict(self.model.named_modules()):
-                raise ValueError(
-                    f'trainable={name!r}: '
-                    + (
-                        'the segmenter is frozen'
-                        if frozen
-                        else 'sam2 has no such module'
-                    )
-                )
-            self.model.get_submodule(name).requires_grad_()
+            if frozen:
+                raise ValueError(f'trainable={name!r}: segmenter is frozen')
+            if name not in modules:
+                raise ValueError(f'trainable={name!r}: no such module in sam2')
+            modules[name].requires_grad_()
         self.train(not frozen)
 
     def init_weights(self) -> None:
-        """Read the checkpoint of a segmenter that trains."""
+        """Read the checkpoint, unless the segmenter is frozen."""
         if self.checkpoint is not None and not self.frozen:
             load_sam2_checkpoint(self.model, self.checkpoint, self.sha256)
 
-    # ------------------------------------------------------------ public
     def encode(self, rgb: Tensor) -> SegmenterEmbeddings:
         """Embed images in one pass.
 
@@ -120,14 +127,15 @@ class SAM2Segmenter(PromptableSegmenter):
                 square input without keeping the aspect ratio.
 
         Returns:
-            SegmenterEmbeddings: at SAM 2's stride 16, and 4 and 8.
+            SegmenterEmbeddings: Tokens at SAM 2's stride 16, and finer maps
+            at strides 4 and 8.
         """
         if self.pixel_mean.device != rgb.device:
             self.to(rgb.device)
         size = self.model.image_size
         with self._context(rgb.device):
-            # The order of sam2's own transform: scale, resize, normalise.
-            # With antialiasing, as torchvision's Resize does on tensors.
+            # sam2's transform also resizes before it normalises, and
+            # torchvision's Resize, which it uses, antialiases tensors.
             x = F.interpolate(
                 rgb.float(),
                 (size, size),
@@ -143,7 +151,7 @@ class SAM2Segmenter(PromptableSegmenter):
                 token = self.model.no_mem_embed.view(1, -1, 1, 1)
                 image_embed = image_embed + token
         return SegmenterEmbeddings(
-            image_embed, list(maps[:-1]), tuple(rgb.shape[-2:])
+            image_embed, list(maps[:-1]), spatial_size(rgb)
         )
 
     def decode(
@@ -156,8 +164,11 @@ class SAM2Segmenter(PromptableSegmenter):
     ) -> tuple[Tensor, Tensor]:
         """Decode N prompts; see :meth:`PromptableSegmenter.decode`.
 
-        Logits are at a quarter of the model's input size (256 x 256 at 1024)
+        Logits have a quarter of the model's input size (256 x 256 at 1024)
         and cover the padded image.
+
+        Raises:
+            ValueError: unless either points or boxes are given.
         """
         if (points is None) == (boxes is None):
             raise ValueError('give either points or boxes')
@@ -194,14 +205,13 @@ class SAM2Segmenter(PromptableSegmenter):
     def similarity(
         self, embeddings: SegmenterEmbeddings, points: Tensor
     ) -> Tensor:
-        """Rows of the self-similarity of decoder tokens (S4M, Eq. for C).
+        """Compute rows of the self-similarity C of decoder tokens (S4M).
 
         Row p holds the cosine similarity of the token under point p with all
         tokens of the map that was conditioned on point p alone, taken after
-        the last two-way block. The final attention, the up-scaling and the
-        hyper-networks are not run, and what is the same for all prompts of
-        an image is computed once. At most ``chunk_size`` token maps exist at
-        a time.
+        the last two-way block. The layers after it do not run, and what is
+        equal for all prompts of an image is computed once. At most
+        ``chunk_size`` token maps exist at a time.
 
         Args:
             embeddings (SegmenterEmbeddings): Embeddings of B images.
@@ -209,7 +219,7 @@ class SAM2Segmenter(PromptableSegmenter):
                 image.
 
         Returns:
-            Tensor: (B, P, h * w) in fp32.
+            Tensor: (B, P, h * w) fp32 cosine similarities.
         """
         num_images, num_points = points.shape[:2]
         grid = embeddings.grid_size
@@ -238,15 +248,14 @@ class SAM2Segmenter(PromptableSegmenter):
         return rows
 
     def decode_chunk(self, embeddings: SegmenterEmbeddings) -> int:
-        """Prompts that :meth:`decode` runs at once: fewer on a CPU."""
+        """Return the number of prompts in a chunk, smaller on a CPU."""
         if embeddings.image_embed.device.type != 'cpu':
             return self.chunk_size
         height, width = embeddings.grid_size
         return max(1, min(self.chunk_size, _CPU_TOKENS // (height * width)))
 
-    # ----------------------------------------------------------- private
     @contextmanager
-    def _context(self, device: torch.device):
+    def _context(self, device: torch.device) -> Iterator[None]:
         autocast = torch.autocast(
             device.type, self.dtype, enabled=self.dtype != torch.float32
         )
@@ -259,36 +268,39 @@ class SAM2Segmenter(PromptableSegmenter):
         boxes: Tensor | None,
         image_size: tuple[int, int],
     ) -> tuple[Tensor, Tensor]:
-        """Prompt coordinates in the model's pixels, and sam2's labels."""
-        coords = points if points is not None else boxes.view(-1, 2, 2)
+        """Return coordinates in the model's pixels, and sam2's labels."""
+        if points is not None:
+            coords = points
+            labels = torch.ones(
+                points.shape[:2], dtype=torch.int, device=points.device
+            )
+        else:
+            assert boxes is not None
+            coords = boxes.view(-1, 2, 2)
+            # sam2 takes a box as two points with the labels 2 and 3.
+            labels = torch.tensor(
+                [[2, 3]], dtype=torch.int, device=boxes.device
+            ).expand(len(boxes), -1)
         height, width = image_size
         size = coords.new_tensor([width, height], dtype=torch.float32)
         coords = coords.float() / size * self.model.image_size
-        if points is not None:
-            labels = torch.ones(
-                coords.shape[:2], dtype=torch.int, device=coords.device
-            )
-        else:
-            labels = torch.tensor(
-                [[2, 3]], dtype=torch.int, device=coords.device
-            ).expand(len(coords), -1)
         return coords, labels
 
     def _output_tokens(self, sparse: Tensor) -> Tensor:
-        """Output tokens before the prompt's, as sam2's mask decoder has."""
+        """Put sam2's output tokens before the tokens of the prompts."""
         decoder = self.model.sam_mask_decoder
-        tokens = [decoder.iou_token.weight, decoder.mask_tokens.weight]
+        weights = [decoder.iou_token.weight, decoder.mask_tokens.weight]
         if decoder.pred_obj_scores:
-            tokens.insert(0, decoder.obj_score_token.weight)
-        tokens = torch.cat(tokens).expand(len(sparse), -1, -1)
+            weights.insert(0, decoder.obj_score_token.weight)
+        tokens = torch.cat(weights).expand(len(sparse), -1, -1)
         return torch.cat([tokens, sparse], dim=1)
 
     def _two_way(self, keys: Tensor, key_pe: Tensor, tokens: Tensor) -> Tensor:
-        """sam2's two-way blocks for P prompts of each of B images.
+        """Run sam2's two-way blocks for P prompts of each of B images.
 
         Args:
             keys (Tensor): (B, L, C) image tokens.
-            key_pe (Tensor): (1, L, C) their positions.
+            key_pe (Tensor): (1, L, C) position embeddings of image tokens.
             tokens (Tensor): (B, P, T, C) prompt tokens.
 
         Returns:
@@ -299,10 +311,10 @@ class SAM2Segmenter(PromptableSegmenter):
         flat = (num_images * num_prompts, num_tokens, channels)
         token_pe = tokens.reshape(flat)
 
-        # First block: the image tokens are still the same for all prompts of
-        # an image, so their projections are too. A token's attention over
-        # the image does not depend on other tokens: all prompts go in one
-        # long query sequence.
+        # Before the first block the image tokens are equal for all prompts of
+        # an image, and so are their projections. A token's attention over the
+        # image does not depend on other tokens, so all prompts form one long
+        # query sequence.
         assert first.skip_first_layer_pe
         queries = first.norm1(
             first.self_attn(q=token_pe, k=token_pe, v=token_pe)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""sam2's model from its yaml, and its checkpoint."""
+"""Build sam2's model from a yaml, and load its checkpoints."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-from torch import nn
+from typing import TYPE_CHECKING
 
 from s4m.utils.checkpoints import (
     check_tensors,
@@ -17,7 +16,10 @@ from s4m.utils.checkpoints import (
     read_checkpoint,
 )
 
-#: Short names of sam2's stock configs, as in the names of its checkpoints.
+if TYPE_CHECKING:
+    from sam2.modeling.sam2_base import SAM2Base
+
+#: Names of sam2's configs by the names of its checkpoints.
 STOCK_CONFIGS = {
     f'{version}_hiera_{short}': (
         f'configs/{version}/{version}_hiera_{file}.yaml'
@@ -31,12 +33,12 @@ STOCK_CONFIGS = {
     )
 }
 
-#: The tiny SAM 2 that this project trained itself, for its demo and tests.
+#: A tiny SAM 2 for demo and tests, which this project trained.
 ASSETS = Path(__file__).resolve().parents[2] / 'assets'
 SHIPPED = {'nano_sam2': (ASSETS / 'nano_sam2.yaml', ASSETS / 'nano_sam2.pt')}
 
-# Parameters that only videos use. SAM's image path never reads them, so a
-# checkpoint made for images may leave them out.
+# Parameters that only videos use. Segmenting an image never reads them, so a
+# checkpoint for images may lack them.
 VIDEO_ONLY = (
     'memory_attention.',
     'memory_encoder.',
@@ -54,8 +56,8 @@ VIDEO_ONLY = (
 def _no_global_hydra() -> Iterator[None]:
     """Undo sam2's initialisation of Hydra's global state on import.
 
-    An application of the user's that uses Hydra itself would otherwise fail
-    with "GlobalHydra is already initialized".
+    Otherwise an application that uses Hydra would fail with "GlobalHydra is
+    already initialized".
     """
     from hydra.core.global_hydra import GlobalHydra
 
@@ -67,21 +69,22 @@ def _no_global_hydra() -> Iterator[None]:
             GlobalHydra.instance().clear()
 
 
-def build_sam2_model(config: str, image_size: int | None = None) -> nn.Module:
+def build_sam2_model(config: str, image_size: int | None = None) -> SAM2Base:
     """Instantiate sam2's model from a yaml, without Hydra's global state.
 
     Args:
         config (str): ``sam2[.1]_hiera_{tiny,small,base_plus,large}``,
             ``nano_sam2``, or the path of a yaml in sam2's layout.
-        image_size (int, optional): Input side in pixels, instead of the
-            yaml's.
+        image_size (int, optional): Side of the input in pixels. Defaults to
+            the value in the yaml.
 
     Returns:
-        nn.Module: ``SAM2Base`` with random weights, in eval mode.
+        SAM2Base: sam2's model with random weights, in eval mode.
 
     Raises:
         ImportError: if sam2 is not installed.
         FileNotFoundError: if ``config`` is neither a known name nor a file.
+        ValueError: if the yaml has no entry ``model``.
     """
     try:
         with _no_global_hydra():
@@ -117,20 +120,31 @@ def build_sam2_model(config: str, image_size: int | None = None) -> nn.Module:
     return instantiate(cfg.model, _recursive_=True).eval()
 
 
+def _sha256(path: Path) -> str:
+    """Compute the hexadecimal digest of a file."""
+    # In pieces of 1 MiB: hashlib.file_digest needs Python 3.11.
+    digest = hashlib.sha256()
+    with path.open('rb') as f:
+        while piece := f.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
 def load_sam2_checkpoint(
-    model: nn.Module, checkpoint: str, sha256: str | None = None
+    model: SAM2Base, checkpoint: str, sha256: str | None = None
 ) -> None:
     """Load a sam2 checkpoint ``{'model': state_dict}`` strictly.
 
     Args:
-        model (nn.Module): A ``SAM2Base``, which receives the weights.
-        checkpoint (str): A file, or ``nano_sam2``.
+        model (SAM2Base): Model that receives the weights.
+        checkpoint (str): Path of a file, or ``nano_sam2``.
         sha256 (str, optional): Expected digest, or its first characters.
+            Defaults to no check.
 
     Raises:
         FileNotFoundError: if the file is missing.
         ValueError: if the digest differs, the file is damaged, or its keys
-            or shapes are not those of ``model``.
+            or shapes differ from those of ``model``.
     """
     if checkpoint in SHIPPED:
         path = SHIPPED[checkpoint][1]
@@ -144,15 +158,13 @@ def load_sam2_checkpoint(
             "segmenter's `checkpoint` to where it is."
         )
     if sha256 is not None:
-        with path.open('rb') as f:
-            digest = hashlib.file_digest(f, 'sha256').hexdigest()
+        digest = _sha256(path)
         if not digest.startswith(sha256.lower()):
             raise ValueError(
                 f'SAM2 checkpoint {path} has sha256 {digest}, expected '
                 f'{sha256}: the download is incomplete or another file.'
             )
-    checkpoint = read_checkpoint(path)
-    state = checkpoint.get('model')
+    state = read_checkpoint(path).get('model')
     if not isinstance(state, dict):
         raise ValueError(
             f"SAM2 checkpoint {path} has no 'model' entry: it is not a "

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The life of a promptable segmenter inside the module that uses it."""
+"""Base class of modules that use a promptable segmenter."""
 
 from __future__ import annotations
 
@@ -18,13 +18,12 @@ class SegmenterOwner(BaseModule):
     Call :meth:`configure_segmenter` in ``__init__``. As a mixin of an MMDet
     detector, list it before the detector.
 
-    A frozen segmenter is kept out of the module tree, hence out of every
-    state dict, optimiser, gradient bucket and moving average. It is built
-    from its config by :meth:`init_weights`, which MMEngine calls at the start
-    of a training, so that a missing file is reported before an image is read,
-    or else when it is first used. Testing, resuming and exporting need
-    neither the segmenter nor its file. Building it leaves all random numbers
-    as they were.
+    A frozen segmenter is not in the module tree, hence in no state dict,
+    optimiser, gradient bucket or moving average. It is built from its config
+    by :meth:`init_weights`, which MMEngine calls at the start of a training,
+    so that a missing file is reported before an image is read, or else at its
+    first use. Testing, resuming and exporting need neither the segmenter nor
+    its file. Building it does not change random states.
 
     A segmenter that trains (``frozen=False``) is an ordinary submodule: it is
     built in ``__init__`` and is part of every checkpoint.
@@ -40,7 +39,8 @@ class SegmenterOwner(BaseModule):
         ...
         ...     def forward(self, rgb):
         ...         return self.segmenter.encode(rgb)
-        >>> cfg = dict(type='SAM2Segmenter', config='nano_sam2')
+        >>> cfg = dict(type='SAM2Segmenter', config='nano_sam2',
+        ...            checkpoint='nano_sam2')
         >>> list(Refiner(cfg).parameters())
         []
     """
@@ -61,7 +61,7 @@ class SegmenterOwner(BaseModule):
 
     @property
     def segmenter(self) -> PromptableSegmenter:
-        """The segmenter, built now if this is its first use."""
+        """The segmenter, which is built at its first use."""
         self.build_segmenter()
         return self._modules.get(
             'segmenter', self.__dict__['_frozen_segmenter']
@@ -69,18 +69,18 @@ class SegmenterOwner(BaseModule):
 
     @property
     def has_segmenter(self) -> bool:
-        """Whether the segmenter is built already."""
+        """Whether the segmenter is already built."""
         frozen = self.__dict__['_frozen_segmenter']
         return frozen is not None or 'segmenter' in self._modules
 
     def build_segmenter(self) -> None:
-        """Build the segmenter from its config, once."""
+        """Build the segmenter from its config if it is not yet built."""
         if not self.has_segmenter:
             with keep_random_state():
                 self.set_segmenter(MODELS.build(self.segmenter_cfg))
 
     def set_segmenter(self, segmenter: PromptableSegmenter) -> None:
-        """Use a segmenter that exists, for instance one of another owner.
+        """Use an existing segmenter, for instance that of another owner.
 
         Args:
             segmenter (PromptableSegmenter): The segmenter to use.
@@ -100,11 +100,13 @@ class SegmenterOwner(BaseModule):
     def check_segmenter(self, segmenter: PromptableSegmenter) -> None:
         """Refuse a segmenter that lacks a method which the owner calls.
 
+        This method accepts all segmenters; a subclass may raise a ValueError.
+
         Args:
             segmenter (PromptableSegmenter): The segmenter that was built.
         """
 
     def init_weights(self) -> None:
-        """Initialise the module; a segmenter's bad file is reported here."""
+        """Initialise the module and build the segmenter."""
         super().init_weights()
         self.build_segmenter()

@@ -23,9 +23,9 @@ _EPS = 1e-4
 class PredictionPseudoLabeler(nn.Module):
     """Hard pseudo-labels from ``predict()`` of any MMDet instance segmenter.
 
-    A prediction is kept if its score exceeds ``score_thr`` and its mask has
-    more than ``size_thr`` pixels. Scores, suppression of overlaps and the
-    binarisation of masks are the detector's own (its ``test_cfg``).
+    A prediction becomes a pseudo-label if its score exceeds ``score_thr`` and
+    its mask has more than ``size_thr`` pixels. The detector's ``test_cfg``
+    determines scores, suppression of overlaps and the binarisation of masks.
 
     Args:
         score_thr (float | Sequence[float]): Score that predictions have to
@@ -35,14 +35,30 @@ class PredictionPseudoLabeler(nn.Module):
 
     Raises:
         ValueError: if a threshold is out of range.
+
+    Example:
+        >>> pred = InstanceData(
+        ...     labels=torch.tensor([0, 1]),
+        ...     scores=torch.tensor([0.9, 0.2]),
+        ...     masks=torch.ones(2, 16, 16, dtype=torch.bool))
+        >>> sample = DetDataSample(metainfo=dict(batch_input_shape=(32, 32)))
+        >>> sample.pred_instances = pred
+        >>> (item,) = PredictionPseudoLabeler()([sample], [sample])
+        >>> item.labels.tolist(), item.masks.shape
+        ([0], torch.Size([1, 32, 32]))
     """
+
+    score_thr: Tensor
 
     def __init__(
         self, score_thr: float | Sequence[float] = 0.5, size_thr: float = 80.0
     ) -> None:
         super().__init__()
-        one = isinstance(score_thr, int | float)
-        values = [float(score_thr)] if one else [float(v) for v in score_thr]
+        values = (
+            [float(score_thr)]
+            if isinstance(score_thr, int | float)
+            else [float(v) for v in score_thr]
+        )
         if not values or not all(0 <= v <= 1 for v in values):
             raise ValueError(f'score_thr must be in 0..1, got {score_thr}')
         if size_thr < 0:
@@ -58,11 +74,11 @@ class PredictionPseudoLabeler(nn.Module):
         batch_inputs: Tensor,
         batch_data_samples: SampleList,
     ) -> SampleList:
-        """Predict on the augmented view itself.
+        """Predict at the size of the augmented view.
 
-        Detectors rescale masks to ``ori_shape``, some of them always, others
-        by ``scale_factor``, neither of which accounts for the crop: the view
-        is passed as if it were the original image.
+        Detectors rescale masks to ``ori_shape`` or by ``scale_factor``,
+        neither of which accounts for a crop. The view is therefore passed as
+        if it were the original image.
 
         Args:
             teacher (BaseDetector): The teacher, in eval mode.
@@ -100,11 +116,11 @@ class PredictionPseudoLabeler(nn.Module):
 
         Returns:
             list[InstanceData]: ``labels``, ``scores``, ``masks`` (n, H, W)
-            bool on the padded view, and ``mask_logits`` (n, H / 4, W / 4) of
-            the share of a cell that the mask covers.
+            bool on the padded view, and ``mask_logits`` (n, H / 4, W / 4),
+            the logit of the share of each cell that the mask covers.
 
         Raises:
-            ValueError: if ``score_thr`` has not one value for each class.
+            ValueError: if ``score_thr`` has fewer values than classes.
         """
         return [
             self._select(output.pred_instances, sample.batch_input_shape)
@@ -124,16 +140,16 @@ class PredictionPseudoLabeler(nn.Module):
             thresholds = thresholds[pred.labels]
         masks = pred.masks.bool()
         area = masks.sum((1, 2), dtype=torch.int32)
-        kept = (pred.scores > thresholds) & (area > self.size_thr)
-        masks = masks[kept]
+        keep = (pred.scores > thresholds) & (area > self.size_thr)
+        masks = masks[keep]
         height, width = masks.shape[-2:]
         masks = F.pad(masks, (0, padded[1] - width, 0, padded[0] - height))
         share = F.avg_pool2d(masks[:, None].float(), _STRIDE, ceil_mode=True)[
             :, 0
         ]
         return InstanceData(
-            labels=pred.labels[kept],
-            scores=pred.scores[kept],
+            labels=pred.labels[keep],
+            scores=pred.scores[keep],
             masks=masks,
             mask_logits=share.clamp(_EPS, 1 - _EPS).logit(),
         )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a detector's predictions of an image to its pseudo-labels."""
+"""Selection of pseudo-labels among the predictions of an image."""
 
 from __future__ import annotations
 
@@ -26,27 +26,39 @@ _COMPARED_SIDE = 256
 class PredictionSelector:
     """Selects the pseudo-labels of an image among its predictions.
 
-    In this order: thresholds, the best ``max_per_image``, refinement, pixels
-    of several masks.
+    The steps are, in this order: thresholds, the best ``max_per_image``,
+    refinement, and removal of overlaps.
 
     Args:
         classes (Sequence[str]): Names of the classes, in the order of the
             labels.
-        score_thr (float): Least score, 0.3 by default.
-        class_thr (Mapping[str, float], optional): Least scores of single
+        score_thr (float): Score that a prediction has to exceed. Defaults to
+            0.3.
+        class_thr (Mapping[str, float], optional): Scores to exceed in single
             classes, by name.
-        min_area (int): Least area of a mask in pixels, exclusive; 0 by
-            default.
-        max_per_image (int): Largest number of pseudo-labels, 100 by default.
-        non_overlapping (bool): Whether a pixel belongs to the mask with the
-            best score only, False by default.
+        min_area (int): Area in pixels that a mask has to exceed. Defaults to
+            0.
+        max_per_image (int): Largest number of pseudo-labels. Defaults to 100.
+        non_overlapping (bool): Whether a pixel belongs only to the mask with
+            the best score. Defaults to False.
         refiner (nn.Module, optional): A ``PseudoLabelRefiner``.
-        device (str | torch.device): Device of the predictions, the CPU by
-            default.
+        device (str | torch.device): Device of the predictions. Defaults to
+            ``cpu``.
 
     Raises:
         ValueError: if ``class_thr`` names an unknown class, or a threshold
             is out of range.
+
+    Example:
+        >>> selector = PredictionSelector(
+        ...     ['person', 'car'], class_thr=dict(person=0.8))
+        >>> pred = InstanceData(
+        ...     labels=torch.tensor([0, 1]),
+        ...     scores=torch.tensor([0.7, 0.4]),
+        ...     masks=torch.ones(2, 8, 8, dtype=torch.bool))
+        >>> sample = DetDataSample(metainfo=dict(ori_shape=(8, 8)))
+        >>> selector(pred, sample).labels.tolist()
+        [1]
     """
 
     def __init__(
@@ -82,11 +94,11 @@ class PredictionSelector:
         Args:
             pred (InstanceData): ``masks`` (n, H, W) bool at the size of the
                 image file, ``scores`` and ``labels`` (n, ).
-            sample (DetDataSample): with ``ori_shape``, and ``img_path``
-                where masks are refined.
+            sample (DetDataSample): Sample with ``ori_shape`` and, where
+                masks are refined, ``img_path``.
 
         Returns:
-            InstanceData: at most ``max_per_image`` of them.
+            InstanceData: At most ``max_per_image`` pseudo-labels.
         """
         view = sample.new()
         view.set_metainfo(dict(batch_input_shape=tuple(sample.ori_shape[:2])))
@@ -104,12 +116,13 @@ class PredictionSelector:
 def merge_views(views: InstanceList, mirrored: Sequence[bool]) -> InstanceData:
     """Merge the predictions of several views of an image.
 
-    Mirrored masks are turned back; of masks of one class with an IoU above
-    one half the one with the best score stays.
+    Mirrored masks are flipped back. Among masks of one class with an IoU
+    above one half, only the mask with the best score remains.
 
     Args:
-        views (list[InstanceData]): ``masks`` (n, H, W) bool at the size of
-            the image file, ``scores`` and ``labels`` (n, ), of each view.
+        views (list[InstanceData]): Predictions of each view: ``masks``
+            (n, H, W) bool at the size of the image file, ``scores`` and
+            ``labels`` (n, ).
         mirrored (Sequence[bool]): Whether each view is mirrored.
 
     Returns:
@@ -144,13 +157,20 @@ def merge_views(views: InstanceList, mirrored: Sequence[bool]) -> InstanceData:
 
 
 def remove_overlap(item: InstanceData) -> InstanceData:
-    """Give each pixel to the mask with the best score; drop empty masks.
+    """Assign each pixel to the mask with the best score; drop empty masks.
 
     Args:
         item (InstanceData): ``masks`` (n, H, W) bool and ``scores`` (n, ).
 
     Returns:
-        InstanceData: new, worst score first.
+        InstanceData: New pseudo-labels, worst score first.
+
+    Example:
+        >>> item = InstanceData(
+        ...     scores=torch.tensor([0.9, 0.5]),
+        ...     masks=torch.tensor([[[True, False]], [[True, True]]]))
+        >>> remove_overlap(item).masks.tolist()
+        [[[False, True]], [[True, False]]]
     """
     item = item[item.scores.argsort(stable=True)]
     order = torch.arange(len(item), device=item.masks.device)

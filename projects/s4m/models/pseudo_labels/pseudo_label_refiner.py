@@ -14,6 +14,7 @@ from s4m.structures.masks import (
     masks_at_image_size,
     paired_iou,
     resize_masks,
+    spatial_size,
     upsample_masks,
 )
 
@@ -28,11 +29,11 @@ def sample_mask_points(
     """Draw distinct pixels of each mask without replacement.
 
     ``softmax`` draws with probability softmax(logits) over the whole map
-    [released code]; ``in_mask`` proportionally to sigmoid(logits) inside the
-    binary mask and never outside [paper]. Both use Gumbel top-k, which equals
-    sequential draws without replacement and, unlike ``torch.multinomial``,
-    cannot return pixels of probability zero unnoticed. Where a mask has fewer
-    pixels than points, its pixels are repeated.
+    [released code]; ``in_mask`` draws with a probability proportional to
+    sigmoid(logits) inside the binary mask only [paper]. Both use Gumbel
+    top-k, which equals sequential draws without replacement and, unlike
+    ``torch.multinomial``, shows which draws had the probability 0. Where a
+    mask has fewer pixels than points, its pixels are repeated.
 
     Args:
         mask_logits (Tensor): (N, h, w) logits of N masks.
@@ -42,6 +43,12 @@ def sample_mask_points(
     Returns:
         tuple[Tensor, Tensor]: (N, K) int64 flat pixel indices and (N, ) bool,
         false where a mask has no pixel to draw.
+
+    Example:
+        >>> logits = torch.full((1, 2, 2), -1.0)
+        >>> logits[0, 1, 0] = 1.0
+        >>> sample_mask_points(logits, 3, 'in_mask')
+        (tensor([[2, 2, 2]]), tensor([True]))
     """
     logits = mask_logits.float().flatten(1)
     if point_sampling == 'softmax':
@@ -49,7 +56,7 @@ def sample_mask_points(
     else:
         outside = logits <= 0
         log_prob = F.logsigmoid(logits).masked_fill(outside, -torch.inf)
-    # Keys of -inf stay -inf: a pixel outside never beats one inside.
+    # Keys of -inf stay -inf, so a pixel outside never precedes one inside.
     gumbel = -torch.log(-torch.log(_open_uniform(log_prob)))
     k = min(points_per_mask, log_prob.shape[1])
     keys, index = (log_prob + gumbel).topk(k, dim=1)
@@ -62,7 +69,7 @@ def sample_mask_points(
 
 
 def _open_uniform(like: Tensor) -> Tensor:
-    """Uniform in (0, 1), both ends excluded, so that Gumbel is finite."""
+    """Draw from (0, 1) without its ends, so that Gumbel noise is finite."""
     tiny = torch.finfo(like.dtype).tiny
     eps = torch.finfo(like.dtype).eps
     return torch.rand_like(like).clamp(tiny, 1 - eps)
@@ -70,23 +77,32 @@ def _open_uniform(like: Tensor) -> Tensor:
 
 @MODELS.register_module()
 class PseudoLabelRefiner(SegmenterOwner):
-    """Replaces pseudo-masks by what a segmenter sees there.
+    """Replaces the masks of pseudo-labels by those of a segmenter.
 
-    `S4M <https://arxiv.org/abs/2504.05301>`_, pseudo-label refinement: K
-    points are drawn from each pseudo-mask and prompt the segmenter together;
-    of its hypotheses the one with the highest predicted IoU becomes the mask,
-    the class stays. All masks of all images are refined in one batch.
+    This is the pseudo-label refinement of `S4M
+    <https://arxiv.org/abs/2504.05301>`_: K points are drawn from each mask
+    and together prompt the segmenter. Its hypothesis with the highest
+    predicted IoU becomes the mask; the class does not change. All masks of
+    all images are refined in one batch.
 
     Args:
-        segmenter (dict): Config of a promptable segmenter. For its life see
+        segmenter (dict): Config of a promptable segmenter, see
             :class:`~s4m.models.promptable.SegmenterOwner`.
         points_per_mask (int): Number K of positive points of each mask.
             Defaults to 3.
-        point_sampling (str): ``softmax`` [released code], the default, or
-            ``in_mask`` [paper]; see :func:`sample_mask_points`.
+        point_sampling (str): ``softmax`` [released code] or ``in_mask``
+            [paper], see :func:`sample_mask_points`. Defaults to ``softmax``.
 
     Raises:
         ValueError: if an argument is out of range.
+
+    Example:
+        >>> segmenter = dict(type='SAM2Segmenter', config='nano_sam2',
+        ...                  checkpoint='nano_sam2')
+        >>> refiner = MODELS.build(
+        ...     dict(type='PseudoLabelRefiner', segmenter=segmenter))
+        >>> refiner.points_per_mask, refiner.has_segmenter
+        (3, False)
     """
 
     def __init__(
@@ -114,7 +130,7 @@ class PseudoLabelRefiner(SegmenterOwner):
         """Refine the pseudo-labels of a batch.
 
         Args:
-            rgb (Tensor): (B, 3, H, W) teacher's view, RGB in 0..255.
+            rgb (Tensor): (B, 3, H, W) views of the teacher, RGB in 0..255.
             instances (list[InstanceData]): Pseudo-labels with ``mask_logits``
                 (n, h, w) that cover the padded image, and the teacher's
                 ``masks`` at (h, w) or already at (H, W).
@@ -122,11 +138,11 @@ class PseudoLabelRefiner(SegmenterOwner):
         Returns:
             list[InstanceData]: New objects with ``masks`` (n, H, W) bool and
             two more fields: ``refine_iou`` (n, ), the IoU of the teacher's
-            mask and the segmenter's at (h, w), and ``refined`` (n, ), false
-            where nothing could prompt the segmenter, so that the teacher's
-            mask stays.
+            mask and the segmenter's at (h, w), and ``refined`` (n, ) bool,
+            false where no point could prompt the segmenter and the mask is
+            still the teacher's.
         """
-        image_size = tuple(rgb.shape[-2:])
+        image_size = spatial_size(rgb)
         counts = [len(item) for item in instances]
         mask_logits = torch.cat([item.mask_logits for item in instances])
         image_ids = torch.repeat_interleave(
@@ -152,7 +168,18 @@ class PseudoLabelRefiner(SegmenterOwner):
         image_ids: Tensor,
         image_size: tuple[int, int],
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Masks of the segmenter, IoU with the teacher's, and if prompted."""
+        """Segment the masks again.
+
+        Args:
+            rgb (Tensor): (B, 3, H, W) RGB in 0..255.
+            mask_logits (Tensor): (N, h, w) logits of the teacher's masks.
+            image_ids (Tensor): (N, ) int64 index of each mask's image.
+            image_size (tuple[int, int]): (H, W) of the padded images.
+
+        Returns:
+            tuple: (N, H, W) bool masks of the segmenter, their (N, ) IoUs
+            with the teacher's, and (N, ) bool, whether there was a prompt.
+        """
         if len(mask_logits) == 0:
             none = mask_logits.new_zeros(0)
             return none.new_zeros((0, *image_size)).bool(), none, none.bool()

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 @MODELS.register_module()
 class QueryPseudoLabeler(nn.Module):
-    """Hard pseudo-labels, one per confident query (MaskFormer family).
+    """Hard pseudo-labels from the confident queries of a MaskFormer.
 
-    `Guided Distillation <https://arxiv.org/abs/2308.02668>`_: a query is kept
-    if its class is not "no object", its class probability exceeds
-    ``cls_thr`` and its soft mask is larger than ``size_thr``. No confidence
-    weighting, no suppression of overlaps.
+    As in `Guided Distillation <https://arxiv.org/abs/2308.02668>`_, a query
+    becomes a pseudo-label if its class is not "no object", its class
+    probability exceeds ``cls_thr`` and its soft mask is larger than
+    ``size_thr``. Pseudo-labels are not weighted and may overlap.
 
     Args:
         cls_thr (float): Softmax probability over K + 1 classes that a query
@@ -29,6 +29,13 @@ class QueryPseudoLabeler(nn.Module):
 
     Raises:
         ValueError: if ``cls_thr`` is outside 0..1 or ``size_thr`` negative.
+
+    Example:
+        >>> cls_logits = torch.tensor([[[9.0, 0.0], [0.0, 9.0]]])
+        >>> mask_logits = torch.ones(1, 2, 4, 4)  # 2 queries
+        >>> (item,) = QueryPseudoLabeler()(([cls_logits], [mask_logits]), [])
+        >>> item.labels.tolist()
+        [0]
     """
 
     def __init__(self, cls_thr: float = 0.7, size_thr: float = 5.0) -> None:
@@ -55,7 +62,7 @@ class QueryPseudoLabeler(nn.Module):
             batch_data_samples (list[DetDataSample]): Samples of the views.
 
         Returns:
-            tuple: Class and mask logits of all decoder layers.
+            tuple: Lists of class and of mask logits, as for :meth:`forward`.
         """
         return teacher(batch_inputs, batch_data_samples, mode='tensor')
 
@@ -85,10 +92,10 @@ class QueryPseudoLabeler(nn.Module):
         keep &= mask_logits.sigmoid().sum((2, 3)) > self.size_thr
         return [
             InstanceData(
-                labels=labels[i, kept],
-                scores=scores[i, kept],
-                mask_logits=mask_logits[i, kept],
-                masks=mask_logits[i, kept] > 0,
+                labels=labels[i, valid],
+                scores=scores[i, valid],
+                mask_logits=mask_logits[i, valid],
+                masks=mask_logits[i, valid] > 0,
             )
-            for i, kept in enumerate(keep)
+            for i, valid in enumerate(keep)
         ]
