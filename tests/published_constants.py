@@ -322,7 +322,7 @@ TABLE = [
             scales=_CITYSCAPES_SCALES,
             labeled_colors=[32, [0.5, 1.5], [0.5, 1.5], 18],
             test_scale=[2048, 1024],
-            metrics=['CityscapesInstanceMetric', 'CocoMetric'],
+            metrics=['CityscapesInstanceMetric', 'CocoInstanceMetric'],
         ),
     ),
     Row(
@@ -334,7 +334,7 @@ TABLE = [
             scale_range=[0.1, 2.0],
             labeled_colors=None,
             test_scale=[1333, 800],
-            metrics=['CocoMetric'],
+            metrics=['CocoInstanceMetric'],
         ),
     ),
     Row(
@@ -617,7 +617,7 @@ TABLE = [
         "here: Guided Distillation's settings with 10 % of Cityscapes",
         dict(
             labeled_file='annotations/labeled.json',
-            metrics=['CocoMetric'],
+            metrics=['CocoInstanceMetric'],
         ),
     ),
     Row(
@@ -793,7 +793,7 @@ TABLE = [
             labeled_colors=[32, [0.5, 1.5], [0.5, 1.5], 18],
             kept='all objects',
             test_scale=[2520, 630],
-            metrics=['CocoMetric'],
+            metrics=['CocoInstanceMetric'],
             labeled_file='semi_anns/ade20k_instance_train.1@10.json',
         ),
     ),
@@ -885,7 +885,7 @@ TABLE = [
             labeled_file='annotations/semi/seed0@5.json',
             test_scale=1,
             test_backend='cv2',  # nothing is resized
-            metrics=['CityscapesInstanceMetric', 'CocoMetric'],
+            metrics=['CityscapesInstanceMetric', 'CocoInstanceMetric'],
         ),
     ),
     Row(

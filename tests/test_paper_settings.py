@@ -189,8 +189,7 @@ def test_paper_settings__sskd(percent):
         assert cfg.model.joint
     assert distill.model.panoptic_head.num_queries == 100
     options = distill.pseudo_labels.options
-    assert options[:2] == ['--score-thr', '0.3']
-    assert '--non-overlapping' in options
+    assert options.score_thr == 0.3 and options.non_overlapping
     for cfg, before in ((selftrain, 'adapt'), (distill, 'selftrain')):
         teacher = f'work_dirs/sskd_teacher_{before}{stem}'
         assert cfg.pseudo_labels.teacher == teacher

@@ -33,6 +33,7 @@ def _cfg(file: str, **options) -> dict:
             type='CocoDataset',
             ann_file=file,
             metainfo=dict(classes=('cat',)),
+            data_prefix=dict(img=''),
             pipeline=[],
             filter_cfg=dict(filter_empty_gt=True),
         )

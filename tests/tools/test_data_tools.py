@@ -68,7 +68,7 @@ def test_coco_splits(run, tmp_path):
         (
             'model_converters/detectron2_to_mmdet',
             ['FILE', 'x.pth', '--model', 'both'],
-            "not Mask2Former's",
+            'there is no teacher',
         ),
         ('model_converters/mmdet_to_detectron2', ['FILE', 'x.py'], 'a config'),
         ('train_nano_sam2', ['--eval', 'none.pt'], 'does not exist'),
@@ -80,7 +80,8 @@ def test_mistakes__are_one_line(run, tmp_path, tool, args, message):
     names = dict(
         FOLDER=tmp_path,
         FILE=file,
-        CONFIG=ROOT / 'configs/shapes/guided_distillation_shapes_5p.py',
+        CONFIG=ROOT
+        / 'configs/guided_distillation/guided_distillation_shapes_5p.py',
     )
     with pytest.raises(SystemExit, match=message) as e:
         run(tool, *(names.get(a, a) for a in args))

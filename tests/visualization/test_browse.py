@@ -23,7 +23,7 @@ def test_draw_batch__panels(shapes_config, labels):
     assert [len(row) for row in rows] == [2, *([5, 5] if labels else [3, 3])]
     for panels in rows:
         for picture in panels:
-            assert picture.shape == (128, 256, 3)
+            assert picture.shape == (64, 128, 3)
             assert picture.dtype == np.uint8
 
 

@@ -424,7 +424,8 @@ def test_grounding_dino__multiply_adds(grounded):
     """Of all parts: the text's, the image's, SAM 2's."""
     result = get_complexity(Config(dict(model=grounded)), (64, 128))
     model = _build(grounded)
-    assert result['params'] == sum(p.numel() for p in model.parameters())
+    deployed = (*model.detector.parameters(), *model.segmenter.parameters())
+    assert result['params'] == sum(p.numel() for p in deployed)
     rows = [line.split('|') for line in result['out_table'].splitlines()]
     flops = {r[1].strip(): r[3].strip() for r in rows if len(r) > 3}
     for part in ('language_mode…', 'backbone', 'encoder', 'decoder'):
