@@ -40,12 +40,15 @@ PLAIN = """
 import sys, pickle
 sys.modules['s4m'] = None
 from mmdet.apis import DetInferencer
+from mmdet.registry import METRICS
 picture, result, *files = sys.argv[1:]
 found = []
 for config, weights in zip(files[::2], files[1::2]):
     inferencer = DetInferencer(config, weights, 'cpu')
     out = inferencer(picture, return_datasamples=True, no_save_vis=True)
     pred = out['predictions'][0].pred_instances
+    for metric in inferencer.cfg.test_evaluator:
+        METRICS.build(metric)
     found.append({k: pred[k].numpy() for k in ('scores', 'labels', 'masks')})
 pickle.dump(found, open(result, 'wb'))
 """
@@ -69,7 +72,7 @@ def test_publish__identical_predictions_without_the_plugin(
         want = getattr(model, network).state_dict()
         assert saved['state_dict'].keys() == want.keys()
         command += [str(plain), str(weights)]
-    subprocess.run(command, check=True)
+    subprocess.run(command, check=True, cwd=tmp_path)
 
     inferencer = DetInferencer(str(config), str(checkpoint), 'cpu')
     others = pickle.loads(result.read_bytes())

@@ -123,10 +123,31 @@ def plain_config(cfg: Config) -> Config:
             model=model,
             test_dataloader=dataset,
             test_cfg=dict(type='TestLoop'),
-            test_evaluator=cfg.test_evaluator,
+            test_evaluator=_stock_evaluators(cfg.test_evaluator),
             visualizer=cfg.visualizer,
         )
     )
+
+
+def _stock_evaluators(evaluators: ConfigDict | list[ConfigDict]) -> list[dict]:
+    """Replace this plugin's metrics by those of MMDetection that they extend.
+
+    Args:
+        evaluators (ConfigDict | list[ConfigDict]): Metrics of a config.
+
+    Returns:
+        list[dict]: Metrics that need no plugin.
+    """
+    listed = evaluators if isinstance(evaluators, list) else [evaluators]
+    stock = [dict(metric) for metric in listed]
+    for metric in stock:
+        if metric['type'] == 'CocoInstanceMetric':
+            metric['type'] = 'CocoMetric'
+        elif metric['type'] == 'CityscapesInstanceMetric':
+            metric['type'] = 'CityScapesMetric'
+            # MMDetection's metric has no folder of its own for predictions.
+            metric.setdefault('outfile_prefix', 'work_dirs/cityscapes_metric')
+    return stock
 
 
 def _rename(node: Any) -> set[str]:
