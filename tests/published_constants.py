@@ -654,10 +654,9 @@ TABLE = [
             unlabeled_batch='of one set',
             joint=True,
             student_view='its own',
-            pseudo_options=[
-                *('--score-thr', '0.3', '--max-per-image', '100'),
-                '--non-overlapping',
-            ],
+            pseudo_options=dict(
+                score_thr=0.3, max_per_image=100, non_overlapping=True
+            ),
         ),
     ),
     Row(
