@@ -173,6 +173,19 @@ def shared_config(shapes_root, tmp_path_factory):
     return partial(make_shapes_config, shapes_root, folder)
 
 
+@pytest.fixture(scope='module')
+def teacher_file(shared_config, tmp_path_factory):
+    """A random teacher's checkpoint."""
+    from mmdet.registry import MODELS
+
+    torch.manual_seed(7)
+    model = MODELS.build(shared_config('supervised_shapes_5p').model)
+    model.init_weights()
+    path = tmp_path_factory.mktemp('teacher') / 'teacher.pth'
+    torch.save({'state_dict': model.state_dict(), 'meta': {}}, path)
+    return str(path)
+
+
 @pytest.fixture
 def coco_file(tmp_path):
     """Write a COCO dictionary and return its path."""

@@ -10,39 +10,13 @@ import pytest
 import timm
 import torch
 from s4m.models.backbones import ViTFeaturePyramid
-from s4m.models.backbones import vit_weights as module
+from tiny_vits import register_tiny_vits
 
 
 @pytest.fixture(scope='module', autouse=True)
 def tiny():
     """Small models under timm's own classes: (patch 14 + ls) and patch 16."""
-    from timm.models import register_model
-    from timm.models.vision_transformer import VisionTransformer
-
-    def vit_tiny_test_dinov2(**kwargs):
-        return _build(14, 1e-5, 56, **kwargs)
-
-    def vit_tiny_test_deit(**kwargs):
-        return _build(16, None, 64, **kwargs)
-
-    def _build(patch, init_values, size, **kwargs):
-        for key in ('pretrained', 'pretrained_cfg', 'cache_dir'):
-            kwargs.pop(key, None)
-        kwargs.pop('pretrained_cfg_overlay', None)
-        return VisionTransformer(
-            img_size=size,
-            patch_size=patch,
-            embed_dim=32,
-            depth=2,
-            num_heads=2,
-            init_values=init_values,
-            **kwargs,
-        )
-
-    for function in (vit_tiny_test_dinov2, vit_tiny_test_deit):
-        function.__module__ = 'timm.models.vision_transformer'
-        register_model(function)
-    return ('vit_tiny_test_dinov2', 'vit_tiny_test_deit')
+    return register_tiny_vits()
 
 
 def _bilinear(grid: torch.Tensor, y: float, x: float) -> torch.Tensor:
@@ -58,6 +32,15 @@ def _bilinear(grid: torch.Tensor, y: float, x: float) -> torch.Tensor:
         + grid[:, y1, x0] * fy * (1 - fx)
         + grid[:, y1, x1] * fy * fx
     )
+
+
+#: A block each level.
+DPT = dict(
+    out_channels=(3, 4, 5, 6),
+    strides=(3.5, 7, 14, 28),
+    out_indices=(0, 0, 1, 1),
+    resample='conv',
+)
 
 
 @pytest.mark.parametrize(
@@ -231,149 +214,11 @@ def test_checkpointing__same_gradients():
         torch.testing.assert_close(a.grad, b.grad)
 
 
-def _official(vit: torch.nn.Module) -> dict:
-    """A DINOv2 file of its authors."""
-    state = {k: v.clone() for k, v in vit.state_dict().items()}
-    state['mask_token'] = torch.zeros(1, 32)
-    return state
-
-
-def _transformers(vit: torch.nn.Module) -> dict:
-    """The same weights under transformers' names."""
-    out = {'dinov2.embeddings.mask_token': torch.zeros(1, 32)}
-    names = [
-        (r'^cls_token$', 'embeddings.cls_token'),
-        (r'^pos_embed$', 'embeddings.position_embeddings'),
-        (r'^patch_embed\.proj', 'embeddings.patch_embeddings.projection'),
-        (r'^blocks', 'encoder.layer'),
-        (r'attn\.proj', 'attention.output.dense'),
-        (r'ls(\d)\.gamma', r'layer_scale\1.lambda1'),
-        (r'^norm\.', 'layernorm.'),
-    ]
-    for key, value in vit.state_dict().items():
-        if '.attn.qkv.' in key:
-            block, kind = key.split('.')[1], key.split('.')[-1]
-            parts = zip(('query', 'key', 'value'), value.chunk(3), strict=True)
-            for part, chunk in parts:
-                name = f'encoder.layer.{block}.attention.attention'
-                out[f'dinov2.{name}.{part}.{kind}'] = chunk
-            continue
-        for pattern, replacement in names:
-            key = re.sub(pattern, replacement, key)
-        out[f'dinov2.{key}'] = value
-    return out
-
-
-@pytest.mark.parametrize('layout', [_official, _transformers])
-@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
-def test_load__layouts(tmp_path, layout, suffix):
-    source = timm.create_model('vit_tiny_test_dinov2', num_classes=0)
-    file = tmp_path / f'weights{suffix}'
-    state = {k: v.contiguous().clone() for k, v in layout(source).items()}
-    if suffix == '.pth':
-        torch.save(state, file)
-    else:
-        from safetensors.torch import save_file
-
-        save_file(state, file)
-    model = ViTFeaturePyramid(
-        'vit_tiny_test_dinov2',
-        init_cfg=dict(type='Pretrained', checkpoint=str(file)),
-    )
-    model.init_weights()
-    for key, value in source.state_dict().items():
-        assert torch.equal(model.vit.state_dict()[key], value), key
-
-
-def test_load__deit_file_drops_its_head(tmp_path):
-    source = timm.create_model('vit_tiny_test_deit', num_classes=7)
-    torch.save({'model': source.state_dict()}, tmp_path / 'd.pth')
-    vit = timm.create_model('vit_tiny_test_deit', num_classes=0)
-    module.load_vit(vit, str(tmp_path / 'd.pth'), 'x')
-    assert torch.equal(vit.pos_embed, source.pos_embed)
-
-
-def test_load__other_position_grid_is_resampled(tmp_path):
-    source = timm.create_model('vit_tiny_test_dinov2', num_classes=0)
-    state = _official(source)
-    state['pos_embed'] = torch.ones(1, 1 + 5 * 5, 32)
-    torch.save(state, tmp_path / 'd.pth')
-    vit = timm.create_model('vit_tiny_test_dinov2', num_classes=0)
-    module.load_vit(vit, str(tmp_path / 'd.pth'), 'x')
-    torch.testing.assert_close(vit.pos_embed, torch.ones(1, 1 + 4 * 4, 32))
-
-
-@pytest.mark.parametrize(
-    ('change', 'message'),
-    [
-        (lambda s: s.pop('norm.weight'), r'1 missing \(norm.weight\)'),
-        (
-            lambda s: s.update(extra=torch.zeros(1)),
-            r'1 unexpected \(extra\)',
-        ),
-        (
-            lambda s: s.update({'norm.weight': torch.zeros(3)}),
-            r'1 of another shape \(norm.weight',
-        ),
-        (
-            lambda s: s.update(
-                {'patch_embed.proj.weight': torch.zeros(32, 3, 16, 16)}
-            ),
-            'has patches of',
-        ),
-    ],
-)
-def test_load__bad_file(tmp_path, change, message):
-    vit = timm.create_model('vit_tiny_test_dinov2', num_classes=0)
-    before = {k: v.clone() for k, v in vit.state_dict().items()}
-    state = _official(vit)
-    change(state)
-    torch.save(state, tmp_path / 'd.pth')
-    with pytest.raises(ValueError, match=message):
-        module.load_vit(vit, str(tmp_path / 'd.pth'), 'tiny')
-    assert all(torch.equal(vit.state_dict()[k], v) for k, v in before.items())
-
-
-def test_load__missing_and_damaged(tmp_path):
-    vit = timm.create_model('vit_tiny_test_dinov2', num_classes=0)
-    with pytest.raises(FileNotFoundError, match='facebookresearch/dinov2'):
-        module.load_vit(vit, str(tmp_path / 'no.pth'), 'tiny')
-    (tmp_path / 'bad.pth').write_bytes(b'PK\x03\x04 cut')
-    with pytest.raises(ValueError, match='cannot be read'):
-        module.load_vit(vit, str(tmp_path / 'bad.pth'), 'tiny')
-
-
 def test_init__unknown_arch():
     with pytest.raises(ValueError, match="no model 'vit_none'"):
         ViTFeaturePyramid('vit_none')
     with pytest.raises(ValueError, match='not a plain vision transformer'):
         ViTFeaturePyramid('resnet18')
-
-
-@pytest.mark.parametrize(
-    ('arch', 'params'),
-    [
-        ('vit_small_patch14_dinov2', 22.1),
-        ('vit_base_patch14_dinov2', 86.6),
-        ('vit_large_patch14_dinov2', 304.4),
-        ('deit_base_patch16_384', 86.1),
-    ],
-)
-def test_papers_backbones__build(arch, params):
-    """Parameters in millions, as their authors publish them."""
-    with torch.device('meta'):
-        vit = timm.create_model(arch, num_classes=0)
-    count = sum(p.numel() for p in vit.parameters()) / 1e6
-    assert count == pytest.approx(params, abs=0.1)
-
-
-# ------------------------------------------------------- a block each level
-DPT = dict(
-    out_channels=(3, 4, 5, 6),
-    strides=(3.5, 7, 14, 28),
-    out_indices=(0, 0, 1, 1),
-    resample='conv',
-)
 
 
 def test_conv__equals_timms_blocks_and_torchs_convolutions():
@@ -422,3 +267,20 @@ def test_vit_cfg__changes_the_architecture():
         'vit_tiny_patch16_224', vit_cfg=dict(depth=2, patch_size=8)
     )
     assert len(model.vit.blocks) == 2 and model.patch_size == 8
+
+
+@pytest.mark.parametrize(
+    ('arch', 'params'),
+    [
+        ('vit_small_patch14_dinov2', 22.1),
+        ('vit_base_patch14_dinov2', 86.6),
+        ('vit_large_patch14_dinov2', 304.4),
+        ('deit_base_patch16_384', 86.1),
+    ],
+)
+def test_papers_backbones__build(arch, params):
+    """Parameters in millions, as their authors publish them."""
+    with torch.device('meta'):
+        vit = timm.create_model(arch, num_classes=0)
+    count = sum(p.numel() for p in vit.parameters()) / 1e6
+    assert count == pytest.approx(params, abs=0.1)
