@@ -77,6 +77,7 @@ def calls(tmp_path, monkeypatch):
         images = f'data/cityscapes/annotations/semi/{name}-unlabeled.json'
         Path(images).parent.mkdir(parents=True, exist_ok=True)
         Path(images).write_text('{}')
+        Path(images.replace('-unlabeled', '')).write_text('{}')
     made: list[list[str]] = []
 
     def fake(command):
@@ -343,3 +344,12 @@ def test_files_from_elsewhere__are_no_stages():
         options = {'model.teacher_checkpoint': value}
         stages = stages_of('s4m_shapes_5p', cfg_options=options)
         assert [s.name for s in stages] == ['s4m_shapes_5p']
+
+
+def test_other_test__is_not_the_old_one(calls):
+    _run('supervised_cityscapes_10p')
+    del calls[:]
+    given = ITERS | {'test_dataloader.dataset.indices': 1}
+    for _ in range(2):
+        run_stages(stages_of('supervised_cityscapes_10p', cfg_options=given))
+    assert _what(calls) == [('test.py', 'supervised_cityscapes_10p')]

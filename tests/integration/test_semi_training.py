@@ -143,7 +143,7 @@ def test_load_from__is_both_without_a_teacher_checkpoint(
 def test_missing_hook__first_step_names_it(shapes_config, teacher_file):
     cfg = semi_config(shapes_config, iters=1)
     del cfg.default_hooks.mean_teacher
-    with pytest.raises(RuntimeError, match='BurnInMeanTeacherHook'):
+    with pytest.raises(ValueError, match='BurnInMeanTeacherHook'):
         run(cfg)
 
 

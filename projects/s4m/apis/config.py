@@ -162,6 +162,10 @@ def load_config(
         cfg.merge_from_dict(split_options(cfg, split))
         cfg.merge_from_dict(work_dir_options(cfg, root))
         cfg.merge_from_dict(dict(cfg_options or {}))
+    # MMEngine does this for the names of its own hooks only.
+    hooks = cfg.get('default_hooks') or {}
+    for name in [key for key, hook in hooks.items() if hook is None]:
+        del hooks[name]
     cfg.launcher = launcher
     if work_dir is not None:
         cfg.work_dir = str(work_dir)

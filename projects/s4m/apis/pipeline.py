@@ -10,6 +10,7 @@ Example::
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -181,7 +182,7 @@ def _flags(values: Mapping[str, Any]) -> list[Any]:
 def _test(stage: Stage, launcher: Launcher) -> dict[str, Metrics]:
     """Test the best checkpoint, else the last, and cache its metrics."""
     checkpoint = find_checkpoint(stage.makes)
-    target = stage.makes / f'test_{checkpoint.stem}.json'
+    target = stage.makes / f'test_{checkpoint.stem}{_of_test(stage)}.json'
     if (
         not target.is_file()
         or target.stat().st_mtime < checkpoint.stat().st_mtime
@@ -192,6 +193,19 @@ def _test(stage: Stage, launcher: Launcher) -> dict[str, Metrics]:
             arguments += ['--model', 'both']
         launcher('test', stage, arguments, stage.options)
     return json.loads(target.read_text())
+
+
+def _of_test(stage: Stage) -> str:
+    """Mark the metrics of a test whose settings are not the config's."""
+    settings = {
+        key: str(value)
+        for key, value in sorted(stage.options.items())
+        if key.startswith('test_') or 'test_cfg' in key
+    }
+    if not settings:
+        return ''
+    text = json.dumps(settings).encode()
+    return '_' + hashlib.sha256(text).hexdigest()[:8]
 
 
 def format_table(results: dict[str, dict[str, Metrics]]) -> str:

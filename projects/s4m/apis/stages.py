@@ -12,7 +12,13 @@ from mmengine.config import Config
 
 from .config import config_path, find_config, get_config
 from .records import inputs_of
-from .splits import split_options, work_dir_options
+from .splits import (
+    INPUTS,
+    check_split,
+    split_options,
+    value_of,
+    work_dir_options,
+)
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,9 @@ def stages_of(
         split (str, optional): Name of another split, for all stages; their
             work directories are then in ``root/SPLIT``. Defaults to None.
         cfg_options (Mapping, optional): Values that are replaced in the
-            configs of all stages, by dotted key. Defaults to None.
+            configs of all stages which have the part, by dotted key: the
+            burn-in only where there is a mean teacher. What a stage starts
+            from is replaced in the last one only. Defaults to None.
         options_of (Callable, optional): Function of a config that returns
             further values to replace. Defaults to None.
 
@@ -79,7 +87,9 @@ def stages_of(
         list[Stage]: stages in the order in which they train.
 
     Raises:
-        FileNotFoundError: if a config is missing.
+        FileNotFoundError: if a config, or the file of the split, is missing.
+        ValueError: if a stage needs itself, or no stage has the part that an
+            option is for.
 
     Example::
 
@@ -88,13 +98,21 @@ def stages_of(
     """
     if split is not None:
         root = Path(root, Path(split).name)
-    return _chain(
+    common = dict(cfg_options or {})
+    stages = _chain(
         config_path(config),
         Path(root),
         split,
-        dict(cfg_options or {}),
+        common,
         options_of or (lambda cfg: {}),
     )
+    for key in common:
+        if not any(key in stage.options for stage in stages):
+            raise ValueError(
+                f'{key}: no stage of {stages[-1].name} has '
+                f'{key.rpartition(".")[0]}'
+            )
+    return stages
 
 
 def _chain(
@@ -103,9 +121,17 @@ def _chain(
     split: str | None,
     common: dict[str, Any],
     options_of: Callable[[Config], Mapping[str, Any]],
+    after: tuple[Path, ...] = (),
 ) -> list[Stage]:
     """Return the stages of a config, which belongs to the last one."""
-    cfg = get_config(config, common)
+    if config in after:
+        raise ValueError(
+            f'{config.stem} starts from itself: '
+            + ' needs '.join(path.stem for path in (*after, config))
+        )
+    given, cfg = common, get_config(config)
+    common = _fitting(cfg, given, is_last=not after)
+    cfg.merge_from_dict(common)
     before: list[Stage] = []
     needs = {}
     for key, place in inputs_of(cfg).items():
@@ -115,7 +141,7 @@ def _chain(
         if folder.parent != Path('work_dirs'):
             continue
         file = find_config(folder.name, beside=config.parent)
-        chain = _chain(file, root, split, common, options_of)
+        chain = _chain(file, root, split, given, options_of, (*after, config))
         before += [stage for stage in chain if stage not in before]
         needs[key] = chain[-1]
     options = dict(options_of(cfg))
@@ -124,4 +150,30 @@ def _chain(
     if split is not None:
         options |= split_options(cfg, split)
     stage = Stage(config, root / config.stem, needs, options | common)
+    if split is not None:
+        cfg.merge_from_dict(stage.options)
+        check_split(cfg)
     return [*before, stage]
+
+
+def _fitting(
+    cfg: Config, options: Mapping[str, Any], is_last: bool
+) -> dict[str, Any]:
+    """Select the options that are for parts of a stage's config.
+
+    MMEngine would add the other ones as new parts, for instance a hook that
+    has a burn-in but no type.
+    """
+    fitting = {}
+    for key, value in options.items():
+        section, *rest = key.split('.')
+        inner = section in ('model', 'default_hooks') and len(rest) > 1
+        if inner and value_of(cfg, f'{section}.{rest[0]}') is None:
+            continue
+        if key.startswith('train_dataloader.dataset.') and len(rest) > 2:
+            if value_of(cfg, f'{section}.dataset.{rest[1]}') is None:
+                continue
+        if key in INPUTS and not is_last:
+            continue
+        fitting[key] = value
+    return fitting

@@ -192,7 +192,7 @@ class TestPseudoLabel:
 
 def test_loss__without_the_hook_says_what_to_add(model):
     model.unsup_weight = None
-    with pytest.raises(RuntimeError, match=r'default_hooks=dict.*burn_in'):
+    with pytest.raises(ValueError, match=r'default_hooks=dict.*burn_in'):
         model.loss(*_batch())
 
 

@@ -139,7 +139,7 @@ class SemiInstanceSegmentor(SemiBaseDetector):
             ones (``num_pasted``).
 
         Raises:
-            RuntimeError: if no hook has set :attr:`unsup_weight`.
+            ValueError: if no hook has set :attr:`unsup_weight`.
         """
         self._check_hook()
         inputs, samples = multi_batch_inputs, multi_batch_data_samples
@@ -298,7 +298,7 @@ class SemiInstanceSegmentor(SemiBaseDetector):
 
     def _check_hook(self) -> None:
         if self.unsup_weight is None:
-            raise RuntimeError(
+            raise ValueError(
                 f'This config trains a {type(self).__name__} without a hook '
                 'that moves its teacher. Add default_hooks=dict('
                 "mean_teacher=dict(type='BurnInMeanTeacherHook', "
