@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from conftest import ROOT
+from mmdet.registry import DATASETS
 from mmengine.config import Config
 from mmengine.hooks import EarlyStoppingHook
 from s4m.apis import training
@@ -160,3 +161,21 @@ def test_early_stopping__leaves_a_note(tmp_path, stopped):
     assert note.exists() == stopped
     if stopped:
         assert json.loads(note.read_text()) == dict(iteration=3)
+
+
+def test_empty_validation_set__is_not_called_the_training_set(
+    tmp_path, coco_file
+):
+    data = dict(images=[], annotations=[], categories=[])
+    cfg = dict(
+        type='CocoDataset',
+        ann_file=coco_file(data, 'val.json'),
+        pipeline=[],
+        test_mode=True,
+    )
+    runner = SimpleNamespace(
+        work_dir=str(tmp_path), rank=0, train=lambda: DATASETS.build(cfg)
+    )
+    message = r'The data set .*val\.json has no image'
+    with pytest.raises(ValueError, match=message):
+        training.run_training(runner)

@@ -3,10 +3,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from mmdet.registry import DATASETS
 from mmengine.runner import Runner
-from s4m.datasets.coco_checks import check_annotations, empty_sets_named
+from s4m.datasets.coco_checks import (
+    check_annotations,
+    check_same_classes,
+    empty_sets_named,
+)
 
 
 def _data(num_annotations: int = 0) -> dict:
@@ -82,6 +88,16 @@ def test_instance__is_needed_where_it_trains(coco_file):
             continue
         with pytest.raises(ValueError, match=r'0\.json has no instance .*cat'):
             check_annotations(dataset, True, needs_instance=True)
+
+
+def test_same_classes__whatever_holds_them():
+    sets = [
+        SimpleNamespace(metainfo=dict(classes=classes))
+        for classes in (('a', 'b'), ['a', 'b'], ['b', 'a'])
+    ]
+    check_same_classes(training=sets[0], validation=sets[1])
+    with pytest.raises(ValueError, match='the validation set'):
+        check_same_classes(training=sets[0], validation=sets[2])
 
 
 def test_supervised_training__names_its_empty_set(

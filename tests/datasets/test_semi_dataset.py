@@ -142,6 +142,14 @@ def test_classes__of_both_sets_must_agree(dataset_cfg):
         DATASETS.build(dataset_cfg)
 
 
+def test_classes__as_a_list_and_a_tuple_are_the_same(dataset_cfg):
+    classes = DATASETS.build(dataset_cfg.labeled).metainfo['classes']
+    dataset_cfg.labeled.metainfo = dict(classes=tuple(classes))
+    dataset_cfg.unlabeled.metainfo = dict(classes=list(classes))
+    dataset = DATASETS.build(dataset_cfg)
+    assert list(dataset.metainfo['classes']) == list(classes)
+
+
 def test_overlap__is_allowed_and_logged(dataset_cfg, monkeypatch):
     said = []
     monkeypatch.setattr(
@@ -192,3 +200,7 @@ def test_pseudo_labels__are_checked_as_labels_are(dataset_cfg, files):
         steps[index] = dict(type=name, with_mask=True)
         with pytest.raises(ValueError, match=r'annotation 5 .* no segment'):
             DATASETS.build(dataset_cfg)
+
+    _edit(files['unlabeled'], lambda d: d.update(annotations=[]))
+    with pytest.raises(ValueError, match=r'unlabeled\.json has no instance'):
+        DATASETS.build(dataset_cfg)

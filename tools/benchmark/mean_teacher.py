@@ -23,8 +23,12 @@ def compare(repeats: int, device: str, **_) -> dict[str, dict[str, float]]:
     cfg.model.backbone.init_cfg = None
     teacher, student = (MODELS.build(cfg.model).to(device) for _i in range(2))
     hook = BurnInMeanTeacherHook(burn_in=0)
-    model = SimpleNamespace(teacher=teacher, student=student)
-    hook.before_train(SimpleNamespace(model=model, iter=0, optim_wrapper=None))
+    model = SimpleNamespace(
+        teacher=teacher, student=student, teacher_checkpoint=None
+    )
+    hook.before_train(
+        SimpleNamespace(model=model, iter=0, optim_wrapper=None, hooks=[hook])
+    )
 
     @torch.no_grad()
     def loop() -> None:

@@ -185,7 +185,8 @@ def run_training(runner: Runner) -> None:
     if runner.rank == 0:
         note.unlink(missing_ok=True)
     began = time.monotonic()
-    with empty_sets_named('training'):
+    # The training set or the validation set.
+    with empty_sets_named():
         runner.train()
     if runner.rank == 0:
         add_seconds(runner.work_dir, time.monotonic() - began)

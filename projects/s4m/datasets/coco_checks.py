@@ -181,7 +181,8 @@ def check_same_classes(**datasets: BaseDataset) -> None:
         ValueError: if their classes differ; the message has both lists.
     """
     (a, first), (b, second) = (
-        (name, d.metainfo.get('classes')) for name, d in datasets.items()
+        (name, list(d.metainfo.get('classes') or ()))
+        for name, d in datasets.items()
     )
     if first != second:
         raise ValueError(

@@ -57,7 +57,8 @@ class SemiDataset(ConcatDataset):
         **kwargs: Arguments of ``ConcatDataset``.
 
     Raises:
-        ValueError: if a data set has no image, their classes differ, or
+        ValueError: if a data set has no image, their classes differ, a file
+            of labels or of pseudo-labels has no instance, or
             :func:`check_annotations` refuses an annotation file.
 
     Example:
@@ -71,6 +72,8 @@ class SemiDataset(ConcatDataset):
             _build(unlabeled, 'unlabelled'),
         ]
         check_same_classes(labelled=datasets[0], unlabelled=datasets[1])
+        # MMDet would tell a tuple of classes from a list.
+        kwargs.setdefault('ignore_keys', ['classes'])
         super().__init__(datasets, **kwargs)
         _log_overlap(*datasets)
 
@@ -89,7 +92,9 @@ def _build(cfg: dict, name: str):
     steps = {step['type'] for step in cfg['pipeline']}
     with_masks = bool(steps & {'LoadAnnotations', 'LoadLazyAnnotations'})
     check_annotations(
-        dataset, with_masks=with_masks, needs_instance=name == 'labelled'
+        dataset,
+        with_masks=with_masks,
+        needs_instance=with_masks or name == 'labelled',
     )
     return dataset
 

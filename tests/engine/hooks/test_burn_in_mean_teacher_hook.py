@@ -66,6 +66,7 @@ class TestTeacherCheckpoint:
             _load_from=None,
             _resume=False,
             optim_wrapper=SimpleNamespace(),
+            hooks=[],
         )
         return SimpleNamespace(model=model, **(options | changes))
 
@@ -123,3 +124,20 @@ class TestTeacherCheckpoint:
             hook.before_train_iter(runner, 0)
             seen.append(runner.model.unsup_weight)
         assert seen == weights
+
+    def test_before_train__a_second_hook_is_refused(self):
+        hooks = [BurnInMeanTeacherHook(burn_in=0) for _ in range(2)]
+        runner = self._runner(hooks=hooks)
+        message = r'default_hooks\.mean_teacher.*custom_hooks'
+        with pytest.raises(ValueError, match=message):
+            hooks[0].before_train(runner)
+        hooks[0].before_train(self._runner(hooks=hooks[:1]))
+
+    def test_model__without_a_teacher_is_refused_where_it_trains(self):
+        hook = BurnInMeanTeacherHook(burn_in=5)
+        runner = self._runner(_train_loop={})
+        runner.model = nn.Linear(3, 2)
+        with pytest.raises(ValueError, match='Linear has no teacher'):
+            hook.before_train(runner)
+        # A test of one network loads its weights and trains nothing.
+        hook.after_load_checkpoint(runner, {})

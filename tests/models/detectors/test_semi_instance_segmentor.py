@@ -9,7 +9,7 @@ from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from s4m.models import PseudoLabelRefiner, RefinedCopyPaste
-from s4m.models.detectors.semi_instance_segmentor import valid_sizes
+from s4m.models.batch_augments import valid_sizes
 
 
 @pytest.fixture
@@ -277,3 +277,13 @@ def test_predict__on_the_student_by_default(model):
         want = model.student(x, samples['sup'], mode='predict')
     for a, b in zip(scores, want, strict=True):
         assert torch.equal(a, b.pred_instances.scores)
+
+
+def test_detector__with_a_segmenter_is_refused(shapes_config):
+    """It would normalise the normalised images once more."""
+    cfg = shapes_config('guided_distillation_shapes_5p').model
+    teacher = shapes_config('s4m_teacher_shapes_5p').model
+    cfg.detector = dict(teacher, data_preprocessor=cfg.data_preprocessor)
+    cfg.teacher_checkpoint = None
+    with pytest.raises(ValueError, match=r'DistillMask2Former.*plain class'):
+        MODELS.build(cfg)

@@ -8,6 +8,7 @@ import copy
 import pytest
 import torch
 from mmdet.registry import MODELS
+from mmengine.structures import InstanceData
 from s4m.models import PseudoLabelRefiner
 from s4m.models.promptable import (
     PromptableSegmenter,
@@ -68,6 +69,58 @@ def test_frozen__a_copy_of_the_config_and_of_the_owner():
     owner = _Owner(FROZEN)
     assert not copy.deepcopy(owner).has_segmenter
     assert owner.segmenter_cfg == FROZEN
+
+
+def test_frozen__follows_its_input_to_the_device(monkeypatch):
+    segmenter = _NoSimilarity()
+    segmenter.layer = torch.nn.Linear(2, 2)
+    owner = _Owner(FROZEN)
+    owner.set_segmenter(segmenter)
+    calls = []
+    to = segmenter.to
+    segmenter.to = lambda device: calls.append(device) or to(device)
+    meta = torch.device('meta')
+    for device in (torch.device('cpu'), meta, meta):
+        assert owner.segmenter_on(device) is segmenter
+        assert segmenter.layer.weight.device == device
+    assert calls == [meta]
+    # A segmenter without a tensor has no device.
+    owner.set_segmenter(_NoSimilarity())
+    owner.segmenter_on(meta)
+
+
+def test_refiner__moves_its_segmenter():
+    refiner = PseudoLabelRefiner(FROZEN)
+    segmenter = _NoSimilarity()
+    segmenter.layer = torch.nn.Linear(2, 2)
+
+    def encode(rgb):
+        assert segmenter.layer.weight.device == rgb.device
+        raise InterruptedError  # the rest needs values
+
+    segmenter.encode = encode
+    refiner.set_segmenter(segmenter)
+    pseudo = InstanceData(
+        mask_logits=torch.ones(1, 8, 8), masks=torch.ones(1, 8, 8).bool()
+    )
+    with pytest.raises(InterruptedError):
+        refiner(torch.empty(1, 3, 32, 32, device='meta'), [pseudo])
+
+
+@MODELS.register_module()
+class _Broken(PromptableSegmenter):
+    def __init__(self, frozen: bool = True) -> None:
+        super().__init__(frozen)
+        self.no_such_layer  # noqa: B018
+
+    encode = decode = None
+
+
+def test_build__an_attribute_error_is_not_hidden():
+    """nn.Module would say that the owner has no attribute `segmenter`."""
+    owner = _Owner(dict(type='_Broken'))
+    with pytest.raises(RuntimeError, match=r'_Broken.*no_such_layer'):
+        owner.segmenter.encode(None)
 
 
 def test_trainable__is_an_ordinary_submodule():

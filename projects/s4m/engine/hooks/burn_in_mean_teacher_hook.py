@@ -126,16 +126,17 @@ class BurnInMeanTeacherHook(Hook):
             checkpoint (dict): Checkpoint of ``load_from``.
 
         Raises:
-            ValueError: if the checkpoint does not fit the teacher. MMEngine,
-                which loads both networks afterwards, would leave random
-                weights in place of tensors that do not fit.
+            ValueError: if the model has no teacher, or the checkpoint does
+                not fit it. MMEngine, which loads both networks afterwards,
+                would leave random weights in place of tensors that do not
+                fit.
         """
-        model = _segmentor(runner)
         # Testing loads a checkpoint too, but builds no training loop.
         training = isinstance(runner._train_loop, BaseLoop)
-        is_start = training and not runner._resume
-        is_teacher = self.needs_teacher and model.teacher_checkpoint is None
-        if is_start and is_teacher:
+        if not training or runner._resume:
+            return
+        model = _segmentor(runner)
+        if self.needs_teacher and model.teacher_checkpoint is None:
             load_strictly(
                 model.teacher,
                 network_state(checkpoint, 'teacher'),
@@ -155,10 +156,21 @@ class BurnInMeanTeacherHook(Hook):
 
         Raises:
             FileNotFoundError: if the teacher's checkpoint is missing.
-            ValueError: if the checkpoint does not fit, or the strategy needs
-                a teacher and the config names no file for it.
+            ValueError: if the run has a second hook of this class, the model
+                has no teacher, the checkpoint does not fit, or the strategy
+                needs a teacher and the config names no file for it.
         """
         model = _segmentor(runner)
+        same = [
+            h for h in runner.hooks if isinstance(h, BurnInMeanTeacherHook)
+        ]
+        if len(same) > 1:
+            raise ValueError(
+                f'The run has {len(same)} hooks BurnInMeanTeacherHook, and '
+                'each would move the teacher. Keep the one in '
+                'default_hooks.mean_teacher and remove the one in '
+                'custom_hooks.'
+            )
         # A resumed run has read the teacher from its checkpoint.
         if self.needs_teacher and runner.iter == 0:
             if model.teacher_checkpoint is not None:
@@ -221,6 +233,17 @@ class BurnInMeanTeacherHook(Hook):
 
 
 def _segmentor(runner: Runner) -> SemiInstanceSegmentor:
-    """The runner's model without the wrapper of distributed training."""
+    """Return the model without the wrapper of distributed training.
+
+    Raises:
+        ValueError: if the model has no teacher.
+    """
     model = runner.model
-    return model.module if is_model_wrapper(model) else model
+    model = model.module if is_model_wrapper(model) else model
+    if not hasattr(model, 'teacher_checkpoint'):
+        raise ValueError(
+            f'{type(model).__name__} has no teacher: the hook '
+            'default_hooks.mean_teacher belongs to a SemiInstanceSegmentor. '
+            'Remove the hook, or train a SemiInstanceSegmentor.'
+        )
+    return model

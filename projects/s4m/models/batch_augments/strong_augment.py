@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import torch
 from mmdet.registry import MODELS
+from mmdet.structures import SampleList
+from mmdet.utils import InstanceList
 from torch import Tensor, nn
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
@@ -143,3 +145,37 @@ class StrongAugment(nn.Module):
                 pixels = pixels.clamp(0, 1)
             image.copy_(pixels * 255)
         return out
+
+
+def valid_sizes(
+    batch_data_samples: SampleList,
+    instances: InstanceList,
+    image_size: tuple[int, int],
+) -> list[tuple[int, int]]:
+    """Compute the valid sizes of padded images after copy-paste.
+
+    An instance that was pasted into the padding enlarges the valid size.
+
+    Args:
+        batch_data_samples (list[DetDataSample]): Samples with ``img_shape``.
+        instances (list[InstanceData]): Pseudo-labels, after copy-paste with
+            ``pasted`` (n, ) bool and ``masks`` (n, H, W).
+        image_size (tuple[int, int]): (H, W) of the padded images.
+
+    Returns:
+        list[tuple[int, int]]: Valid (h, w) of each image.
+    """
+    sizes = []
+    for sample, item in zip(batch_data_samples, instances, strict=True):
+        size = tuple(sample.img_shape[:2])
+        if size != image_size and 'pasted' in item:
+            union = item.masks[item.pasted].any(0)
+            # One past the last row and column, 0 where nothing was pasted.
+            ends = [
+                (axis * torch.arange(1, 1 + len(axis), device=axis.device))
+                for axis in (union.any(1), union.any(0))
+            ]
+            height, width = torch.stack([end.max() for end in ends]).tolist()
+            size = max(size[0], height), max(size[1], width)
+        sizes.append(size)
+    return sizes

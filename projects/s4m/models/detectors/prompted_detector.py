@@ -183,7 +183,7 @@ class PromptedDetector(
         """
         results = self._boxes_at_scale(batch_inputs, batch_data_samples)
         rgb = to_rgb(self.data_preprocessor, batch_inputs)
-        masks = self._masks(self.segmenter.encode(rgb), results)
+        masks = self._masks(self.segmenter_on(rgb.device).encode(rgb), results)
         padded = spatial_size(batch_inputs)
         for sample, pred, logits in zip(
             batch_data_samples, results, masks, strict=True
@@ -267,7 +267,7 @@ class PromptedDetector(
         )
         if self.segmenter_cfg.get('frozen', True):
             return losses, None, None, None
-        embeddings = self.segmenter.encode(rgb)
+        embeddings = self.segmenter_on(rgb.device).encode(rgb)
         losses.update(self._mask_losses(embeddings, batch_data_samples))
         if self.loss_contrast is None:
             return losses, None, None, None
@@ -276,7 +276,7 @@ class PromptedDetector(
 
     def encode_features(self, rgb: Tensor) -> Tensor:
         """Compute the segmenter's image embedding; see the mixin."""
-        return self.segmenter.encode(rgb).image_embed
+        return self.segmenter_on(rgb.device).encode(rgb).image_embed
 
     def _box_targets(self, samples: SampleList) -> SampleList:
         """Create the detector's targets, whose labels index the text."""

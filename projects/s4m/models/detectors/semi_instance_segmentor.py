@@ -18,6 +18,9 @@ from s4m.structures import (
 )
 from s4m.structures.masks import spatial_size
 
+from ..batch_augments import valid_sizes
+from ..promptable import SegmenterOwner
+
 _TRAIN_CFG = dict(sup_weight=1.0, unsup_weight=2.0)
 _TEST_CFG = dict(
     predict_on='student', forward_on='student', extract_feat_on='student'
@@ -61,6 +64,9 @@ class SemiInstanceSegmentor(SemiBaseDetector):
             default.
         init_cfg (dict, optional): Initialization config.
 
+    Raises:
+        ValueError: if the detector has a segmenter.
+
     Attributes:
         target_masks (str): Kind of masks that the student's head takes, see
             :func:`~s4m.structures.project_pseudo_instances`. It is the head's
@@ -103,6 +109,13 @@ class SemiInstanceSegmentor(SemiBaseDetector):
             data_preprocessor=data_preprocessor,
             init_cfg=init_cfg,
         )
+        if isinstance(self.student, SegmenterOwner):
+            raise ValueError(
+                f'model.detector={type(self.student).__name__}: the '
+                "student's detector has no segmenter. Use the plain class, "
+                'e.g. Mask2Former; structural distillation is stage 1, the '
+                'training of the teacher.'
+            )
         self.pseudo_labeler = MODELS.build(pseudo_labeler)
         self.refiner = _build(refiner)
         self.copy_paste = _build(copy_paste)
@@ -313,37 +326,3 @@ def _build(cfg: OptConfigType) -> nn.Module | None:
 def _check(steps: PseudoLabelSteps, images: Tensor) -> None:
     if __debug__:
         check_pseudo_instances(steps.instances, spatial_size(images))
-
-
-def valid_sizes(
-    batch_data_samples: SampleList,
-    instances: InstanceList,
-    image_size: tuple[int, int],
-) -> list[tuple[int, int]]:
-    """Compute the valid sizes of padded images after copy-paste.
-
-    An instance that was pasted into the padding enlarges the valid size.
-
-    Args:
-        batch_data_samples (list[DetDataSample]): Samples with ``img_shape``.
-        instances (list[InstanceData]): Pseudo-labels, after copy-paste with
-            ``pasted`` (n, ) bool and ``masks`` (n, H, W).
-        image_size (tuple[int, int]): (H, W) of the padded images.
-
-    Returns:
-        list[tuple[int, int]]: Valid (h, w) of each image.
-    """
-    sizes = []
-    for sample, item in zip(batch_data_samples, instances, strict=True):
-        size = tuple(sample.img_shape[:2])
-        if size != image_size and 'pasted' in item:
-            union = item.masks[item.pasted].any(0)
-            # One past the last row and column, 0 where nothing was pasted.
-            ends = [
-                (axis * torch.arange(1, 1 + len(axis), device=axis.device))
-                for axis in (union.any(1), union.any(0))
-            ]
-            height, width = torch.stack([end.max() for end in ends]).tolist()
-            size = max(size[0], height), max(size[1], width)
-        sizes.append(size)
-    return sizes

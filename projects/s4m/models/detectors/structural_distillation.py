@@ -191,7 +191,8 @@ class StructuralDistillMixin(SegmenterOwner):
         points = sample_query_points(
             foreground, valid_sizes, self.points_per_image
         )
-        embeddings = self.segmenter.encode(rgb)
+        segmenter = self.segmenter_on(rgb.device)
+        embeddings = segmenter.encode(rgb)
         grid = embeddings.grid_size
-        rows = self.segmenter.similarity(embeddings, points)
+        rows = segmenter.similarity(embeddings, points)
         return token_index(points, size, grid), rows, grid

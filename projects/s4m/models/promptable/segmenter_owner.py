@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
+import torch
 from mmdet.registry import MODELS
 from mmdet.utils import ConfigType
 from mmengine.model import BaseModule
@@ -38,7 +41,7 @@ class SegmenterOwner(BaseModule):
         ...         self.configure_segmenter(segmenter)
         ...
         ...     def forward(self, rgb):
-        ...         return self.segmenter.encode(rgb)
+        ...         return self.segmenter_on(rgb.device).encode(rgb)
         >>> cfg = dict(type='SAM2Segmenter', config='nano_sam2',
         ...            checkpoint='nano_sam2')
         >>> list(Refiner(cfg).parameters())
@@ -61,11 +64,43 @@ class SegmenterOwner(BaseModule):
 
     @property
     def segmenter(self) -> PromptableSegmenter:
-        """The segmenter, which is built at its first use."""
-        self.build_segmenter()
+        """The segmenter, which is built at its first use.
+
+        Raises:
+            RuntimeError: if building it raised an AttributeError.
+        """
+        try:
+            self.build_segmenter()
+        except AttributeError as e:
+            # For an AttributeError of a property, nn.Module says that the
+            # property does not exist.
+            raise RuntimeError(
+                f'{self.segmenter_cfg.get("type")}, the segmenter of '
+                f'{type(self).__name__}, cannot be built: {e}'
+            ) from e
         return self._modules.get(
             'segmenter', self.__dict__['_frozen_segmenter']
         )
+
+    def segmenter_on(self, device: torch.device) -> PromptableSegmenter:
+        """Return the segmenter, and move a frozen one to a device.
+
+        A frozen segmenter is outside the module tree, so that moving its
+        owner does not move it.
+
+        Args:
+            device (torch.device): Device of the images to encode.
+
+        Returns:
+            PromptableSegmenter: The segmenter.
+        """
+        segmenter = self.segmenter
+        if segmenter.frozen:
+            tensors = chain(segmenter.parameters(), segmenter.buffers())
+            first = next(tensors, None)
+            if first is not None and first.device != device:
+                segmenter.to(device)
+        return segmenter
 
     @property
     def has_segmenter(self) -> bool:

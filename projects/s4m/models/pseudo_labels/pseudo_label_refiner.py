@@ -194,9 +194,10 @@ class PseudoLabelRefiner(SegmenterOwner):
             ],
             dim=-1,
         )
-        embeddings = self.segmenter.encode(rgb)
+        segmenter = self.segmenter_on(rgb.device)
+        embeddings = segmenter.encode(rgb)
         logits, _ = best_mask(
-            *self.segmenter.decode(embeddings, image_ids, points=points)
+            *segmenter.decode(embeddings, image_ids, points=points)
         )
         masks = upsample_masks(logits, image_size)
         iou = paired_iou(resize_masks(masks, (height, width)), mask_logits > 0)
