@@ -334,18 +334,6 @@ def test_table__network_without_predictions_is_0():
     assert text.splitlines()[2].split()[-2:] == ['0.00', '0.00']
 
 
-def test_files_from_elsewhere__are_no_stages():
-    """Weights of a hub or of one's own start a run, no chain."""
-    for value in (
-        'https://example.org/weights.pth',
-        'checkpoints/w.pth',
-        'work_dirs/mine/s4m_teacher_shapes_5p',
-    ):
-        options = {'model.teacher_checkpoint': value}
-        stages = stages_of('s4m_shapes_5p', cfg_options=options)
-        assert [s.name for s in stages] == ['s4m_shapes_5p']
-
-
 def test_other_test__is_not_the_old_one(calls):
     _run('supervised_cityscapes_10p')
     del calls[:]

@@ -37,3 +37,15 @@ def test_split__that_is_missing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError, match=r'no split .*seed7@33\.json'):
         stages_of('s4m_cityscapes_10p', split='seed7@33')
+
+
+def test_files_from_elsewhere__are_no_stages():
+    """Weights of a hub or of one's own start a run, no chain."""
+    for value in (
+        'https://example.org/weights.pth',
+        'checkpoints/w.pth',
+        'work_dirs/mine/s4m_teacher_shapes_5p',
+    ):
+        options = {'model.teacher_checkpoint': value}
+        stages = stages_of('s4m_shapes_5p', cfg_options=options)
+        assert [s.name for s in stages] == ['s4m_shapes_5p']
