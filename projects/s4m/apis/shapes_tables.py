@@ -38,6 +38,8 @@ def schedule(cfg: Config, iters: int, seed: int) -> dict[str, Any]:
         # tools/test.py evaluates; a validation would repeat it.
         'train_cfg.val_begin': iters + 1,
         'default_hooks.checkpoint.interval': max(1, iters // 4),
+        # 40 points make a curve.
+        'default_hooks.logger.interval': max(1, iters // 40),
         'randomness.seed': seed,
     }
     if isinstance(cfg.param_scheduler, dict):
