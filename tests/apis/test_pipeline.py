@@ -16,6 +16,7 @@ from s4m.apis.pipeline import (
     Stage,
     StageError,
     format_table,
+    is_trained,
     run_stage,
     run_stages,
     stages_of,
@@ -303,6 +304,20 @@ def test_early_stopping__is_the_end_of_a_stage(calls, capsys):
         ('test.py', 's4m_shapes_5p'),
     ]
     assert 'early stopping at iteration 4' in capsys.readouterr().out
+
+
+def test_last_checkpoint__names_another_file(calls):
+    """The process was stopped while it saved the last checkpoint."""
+    _run('supervised_shapes_5p')
+    (last,) = Path('work_dirs').glob('*/last_checkpoint')
+    whole = last.read_text()
+    last.write_text(str(last.with_name('iter_4.pth')))
+    (stage,) = stages_of('supervised_shapes_5p', cfg_options=ITERS)
+    assert not is_trained(stage)
+    last.write_text(whole)
+    assert is_trained(stage)
+    last.unlink()  # a copied folder
+    assert is_trained(stage)
 
 
 def test_chain__stops_where_a_stage_fails(calls, monkeypatch):
