@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import ROOT
+from mmengine.runner import find_latest_checkpoint
 from s4m.apis import launcher
 from s4m.apis.config import get_config
 from s4m.apis.pipeline import (
@@ -317,6 +318,25 @@ def test_last_checkpoint__names_another_file(calls):
     last.write_text(whole)
     assert is_trained(stage)
     last.unlink()  # a copied folder
+    assert is_trained(stage)
+
+
+def test_former_checkpoint__of_another_config_does_not_count(calls):
+    """A training began in its folder and was stopped at once."""
+    _run('supervised_shapes_5p')
+    options = {**ITERS, 'optim_wrapper.optimizer.lr': 0.5}
+    (stage,) = stages_of('supervised_shapes_5p', cfg_options=options)
+    cfg = stage.load()
+    cfg.work_dir = str(stage.makes)
+    (stage.makes / 'stopped_early.json').write_text('{"iteration": 4}')
+    write_record(cfg)
+    assert not is_trained(stage)
+    # tools/train.py --resume must not resume from the former checkpoint.
+    assert find_latest_checkpoint(cfg.work_dir) is None
+    write_record(cfg, resumed=True)
+    assert not is_trained(stage)
+    file = stage.makes / 'iter_6.pth'
+    file.with_name('last_checkpoint').write_text(str(file))
     assert is_trained(stage)
 
 

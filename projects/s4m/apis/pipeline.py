@@ -87,8 +87,8 @@ def is_trained(stage: Stage, launcher: Launcher | None = None) -> bool:
 
     A checkpoint counts if ``last_checkpoint``, which MMEngine writes after
     it, names it; a training that was stopped while it saved is unfinished. In
-    a folder that was copied without ``last_checkpoint`` every checkpoint
-    counts.
+    a folder that was copied without ``last_checkpoint`` a checkpoint counts
+    unless it is older than the training in the record.
 
     Args:
         stage (Stage): Stage that may have been trained.
@@ -108,9 +108,11 @@ def is_trained(stage: Stage, launcher: Launcher | None = None) -> bool:
     if 'max_epochs' in loop:
         last = f'epoch_{loop.max_epochs}.pth'
     pointer = stage.makes / 'last_checkpoint'
-    is_whole = not pointer.is_file() or (
-        Path(pointer.read_text().strip()).name == last
-    )
+    if pointer.is_file():
+        is_whole = Path(pointer.read_text().strip()).name == last
+    else:
+        record = read_record(stage.makes) or {}
+        is_whole = last not in record.get('former_checkpoints', ())
     if (stage.makes / last).is_file() and is_whole:
         launcher.say(f'{stage.name}: trained ({stage.makes / last})')
         return True
