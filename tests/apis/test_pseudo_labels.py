@@ -166,6 +166,15 @@ def test_resume__no_image_is_done_twice(monkeypatch, options, tmp_path):
         _generate(again, **options)
 
 
+def test_parts__torn_line_of_another_process(tmp_path):
+    """A run of two processes was stopped; one process resumes it."""
+    out = tmp_path / 'out.json'
+    PseudoLabelParts(out, {}).add([(1, [])])
+    torn = tmp_path / 'out.json.parts/1.jsonl'
+    torn.write_text('{"image": 2, "annotations": []}\n{"image": 3, "anno')
+    assert PseudoLabelParts(out, {}).read() == {1: [], 2: []}
+
+
 def test_folder_and_refinement(options, tmp_path, shapes_root):
     """A folder of images instead of a file; masks of the nano SAM 2."""
     folder = tmp_path / 'images'

@@ -86,6 +86,11 @@ def run_stage(
 def is_trained(stage: Stage, launcher: Launcher | None = None) -> bool:
     """Check whether a stage has its last checkpoint or was stopped early.
 
+    A checkpoint counts if ``last_checkpoint``, which MMEngine writes after
+    it, names it; a training that was stopped while it saved is unfinished. In
+    a folder that was copied without ``last_checkpoint`` a checkpoint counts
+    unless it is older than the training in the record.
+
     Args:
         stage (Stage): Stage that may have been trained.
         launcher (Launcher, optional): Its precision belongs to the config.
@@ -103,7 +108,13 @@ def is_trained(stage: Stage, launcher: Launcher | None = None) -> bool:
     last = f'iter_{loop.get("max_iters")}.pth'
     if 'max_epochs' in loop:
         last = f'epoch_{loop.max_epochs}.pth'
-    if (stage.makes / last).is_file():
+    pointer = stage.makes / 'last_checkpoint'
+    if pointer.is_file():
+        is_whole = Path(pointer.read_text().strip()).name == last
+    else:
+        record = read_record(stage.makes) or {}
+        is_whole = last not in record.get('former_checkpoints', ())
+    if (stage.makes / last).is_file() and is_whole:
         launcher.say(f'{stage.name}: trained ({stage.makes / last})')
         return True
     stopped = stage.makes / STOPPED_EARLY

@@ -100,8 +100,8 @@ class PseudoLabelParts:
     """Stores the results of images until all of them are finished.
 
     Each process appends to a separate file, one line of JSON for each image.
-    A line that was cut off when the process was killed is removed when the
-    next run begins.
+    A line that was cut off when a process was killed is removed when the next
+    run begins, which may have fewer processes.
 
     Args:
         out (Path): Name of the finished file; the parts are in
@@ -130,12 +130,10 @@ class PseudoLabelParts:
                 'Remove it to begin anew, or name another file (--out).'
             )
         self.file = self.folder / f'{rank}.jsonl'
-        if self.file.is_file():
-            text = self.file.read_bytes()
-            whole = text.rfind(b'\n') + 1
-            if whole < len(text):
-                with self.file.open('r+b') as f:
-                    f.truncate(whole)
+        if rank == 0:
+            # No process appends before the barrier.
+            for part in self.folder.glob('*.jsonl'):
+                _cut_torn_line(part)
         barrier()
 
     def read(self) -> dict[int, Annotations]:
@@ -158,3 +156,12 @@ class PseudoLabelParts:
         for file in self.folder.glob('*.json*'):
             file.unlink()
         self.folder.rmdir()
+
+
+def _cut_torn_line(part: Path) -> None:
+    """Remove the end of a file behind its last line break."""
+    text = part.read_bytes()
+    whole = text.rfind(b'\n') + 1
+    if whole < len(text):
+        with part.open('r+b') as f:
+            f.truncate(whole)

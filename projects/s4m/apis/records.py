@@ -84,24 +84,38 @@ def inputs_of(cfg: Config) -> dict[str, str]:
 def write_record(cfg: Config, *, resumed: bool = False) -> None:
     """Write the record of a training that begins.
 
+    Unless it resumes, ``last_checkpoint`` and ``stopped_early.json`` of a
+    former training in the same directory are removed, and the names of the
+    former checkpoints, which stay, are recorded: they belong to no training
+    of this config.
+
     Args:
         cfg (Config): Config of the runner, with its ``work_dir``.
         resumed (bool): Whether the training resumes from a checkpoint of
             this work directory; the digests of its inputs then stay.
             Defaults to False.
+
+    Raises:
+        ValueError: if there is a record that is damaged.
     """
     record = read_record(cfg.work_dir) or {}
     inputs = record.get('inputs', {}) if resumed else {}
+    former = record.get('former_checkpoints', []) if resumed else []
+    work_dir = Path(cfg.work_dir)
     if not resumed:
         for key, place in inputs_of(cfg).items():
             digest = _digest(place)
             if digest is not None:
                 inputs[key] = digest
+        former = sorted(file.name for file in work_dir.glob('*.pth'))
+        for name in ('last_checkpoint', STOPPED_EARLY):
+            (work_dir / name).unlink(missing_ok=True)
     write_json(
-        Path(cfg.work_dir) / RECORD,
+        work_dir / RECORD,
         dict(
             config=_decisive(cfg),
             inputs=inputs,
+            former_checkpoints=former,
             seconds=record.get('seconds', 0) if resumed else 0,
         ),
         indent=1,
