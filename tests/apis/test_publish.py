@@ -108,7 +108,7 @@ def test_publish__meta_that_is_not_plain(semi_run, tmp_path, meta):
 
 
 def test_publish__config_by_name(tmp_path):
-    with pytest.raises(FileNotFoundError, match='does not exist'):
+    with pytest.raises(FileNotFoundError, match=r'x\.pth does not exist'):
         publish('supervised_shapes_5p', tmp_path / 'x.pth')
 
 
