@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import ROOT
-from mmengine.runner import find_latest_checkpoint
 from s4m.apis import launcher
 from s4m.apis.config import get_config
 from s4m.apis.pipeline import (
@@ -17,7 +16,6 @@ from s4m.apis.pipeline import (
     Stage,
     StageError,
     format_table,
-    is_trained,
     run_stage,
     run_stages,
     stages_of,
@@ -306,39 +304,6 @@ def test_early_stopping__is_the_end_of_a_stage(calls, capsys):
         ('test.py', 's4m_shapes_5p'),
     ]
     assert 'early stopping at iteration 4' in capsys.readouterr().out
-
-
-def test_last_checkpoint__names_another_file(calls):
-    """The process was stopped while it saved the last checkpoint."""
-    _run('supervised_shapes_5p')
-    (last,) = Path('work_dirs').glob('*/last_checkpoint')
-    whole = last.read_text()
-    last.write_text(str(last.with_name('iter_4.pth')))
-    (stage,) = stages_of('supervised_shapes_5p', cfg_options=ITERS)
-    assert not is_trained(stage)
-    last.write_text(whole)
-    assert is_trained(stage)
-    last.unlink()  # a copied folder
-    assert is_trained(stage)
-
-
-def test_former_checkpoint__of_another_config_does_not_count(calls):
-    """A training began in its folder and was stopped at once."""
-    _run('supervised_shapes_5p')
-    options = {**ITERS, 'optim_wrapper.optimizer.lr': 0.5}
-    (stage,) = stages_of('supervised_shapes_5p', cfg_options=options)
-    cfg = stage.load()
-    cfg.work_dir = str(stage.makes)
-    (stage.makes / 'stopped_early.json').write_text('{"iteration": 4}')
-    write_record(cfg)
-    assert not is_trained(stage)
-    # tools/train.py --resume must not resume from the former checkpoint.
-    assert find_latest_checkpoint(cfg.work_dir) is None
-    write_record(cfg, resumed=True)
-    assert not is_trained(stage)
-    file = stage.makes / 'iter_6.pth'
-    file.with_name('last_checkpoint').write_text(str(file))
-    assert is_trained(stage)
 
 
 def test_chain__stops_where_a_stage_fails(calls, monkeypatch):

@@ -15,6 +15,7 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from pycocotools.coco import COCO
+from s4m.apis.prediction import load_model
 from s4m.apis.pseudo_label_file import PseudoLabelParts, keep_or_set_aside
 from s4m.apis.pseudo_labels import PseudoLabelGenerator
 
@@ -173,6 +174,33 @@ def test_parts__torn_line_of_another_process(tmp_path):
     torn = tmp_path / 'out.json.parts/1.jsonl'
     torn.write_text('{"image": 2, "annotations": []}\n{"image": 3, "anno')
     assert PseudoLabelParts(out, {}).read() == {1: [], 2: []}
+
+
+def test_meta__that_is_not_plain(options, tmp_path):
+    """The classes of the config replace those that cannot be read."""
+    file = torch.load(options['checkpoint'], weights_only=True)
+    cfg = Config.fromfile(options['config'])
+    numpy = dict(dataset_meta=dict(classes=np.array(CLASSES)))
+    for meta in (None, numpy):
+        torch.save(file | dict(meta=meta), tmp_path / 'x.pth')
+        _, classes = load_model(cfg, tmp_path / 'x.pth')
+        assert classes == list(CLASSES)
+
+
+def test_refine__bad_file_before_the_first_image(options, tmp_path):
+    bad = tmp_path / 'bad.pt'
+    bad.write_text('no weights')
+    options |= dict(refine=['nano_sam2', str(bad)], score_thr=1.0)
+    with pytest.raises(ValueError, match=r'bad\.pt cannot be read'):
+        _generate(tmp_path / 'out.json', **options)
+    assert not (tmp_path / 'out.json.parts').exists()
+
+
+def test_missing_image__error_of_a_worker_is_short(options, tmp_path):
+    options |= dict(workers=1, image_root=tmp_path)
+    with pytest.raises(FileNotFoundError, match=r'\.png') as e:
+        _generate(tmp_path / 'out.json', **options)
+    assert 'Traceback' not in str(e.value) and '\n' not in str(e.value)
 
 
 def test_folder_and_refinement(options, tmp_path, shapes_root):

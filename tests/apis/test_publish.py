@@ -84,6 +84,34 @@ def test_publish__identical_predictions_without_the_plugin(
             np.testing.assert_array_equal(pred[key].numpy(), value)
 
 
+@pytest.mark.parametrize(
+    'meta',
+    [
+        None,
+        dict(
+            seed=np.int64(3),
+            iter=9,
+            dataset_meta=dict(
+                classes=np.array(CLASSES), palette=np.zeros((8, 3))
+            ),
+        ),
+    ],
+)
+def test_publish__meta_that_is_not_plain(semi_run, tmp_path, meta):
+    config, checkpoint, _ = semi_run
+    source = torch.load(checkpoint, weights_only=True)
+    torch.save(source | dict(meta=meta), checkpoint)
+    weights, _ = publish(config, checkpoint, out=tmp_path / 'out')
+    saved = torch.load(weights, weights_only=True)['meta']
+    assert saved.pop('dataset_meta') == dict(classes=tuple(CLASSES))
+    assert saved == (dict(iter=9) if meta else {})
+
+
+def test_publish__config_by_name(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'x\.pth does not exist'):
+        publish('supervised_shapes_5p', tmp_path / 'x.pth')
+
+
 def test_publish__wrong_checkpoint(semi_run, tmp_path):
     config, _, _ = semi_run
     torch.save({'state_dict': {'x': torch.ones(1)}}, tmp_path / 'x.pth')

@@ -22,6 +22,7 @@ from s4m.utils.checkpoints import (
 from s4m.utils.pickled_arrays import read_arrays
 from s4m.utils.whole_files import write_whole
 
+from .config import get_config
 from .detectron2_keys import DROPPED, to_detectron2, to_mmdet
 from .mask2former_config import fitting_configs, model_config
 from .publish import LOSS_WEIGHTS
@@ -42,7 +43,7 @@ def detectron2_to_mmdet(
     target: str | os.PathLike,
     *,
     model: str = 'student',
-    config: str | os.PathLike | None = None,
+    config: str | Path | None = None,
 ) -> Path:
     """Write a checkpoint of detectron2 as one of MMDetection.
 
@@ -54,8 +55,9 @@ def detectron2_to_mmdet(
         target: The file to write.
         model (str): ``student``, ``teacher`` or ``both``. Defaults to
             ``student``.
-        config (optional): Config that the checkpoint is meant for; its number
-            of classes is checked. Defaults to None, which checks nothing.
+        config (optional): Config, by path or by name, that the checkpoint is
+            meant for; its number of classes is checked. Defaults to None,
+            which checks nothing.
 
     Returns:
         Path: ``target``.
@@ -68,7 +70,7 @@ def detectron2_to_mmdet(
     target = _weights_file(target)
     num_classes = None
     if config is not None:
-        expected = Config.fromfile(config).model
+        expected = get_config(config).model
         expected = expected.get('detector', expected)
         if 'panoptic_head' not in expected:
             raise ValueError(f'{config} is not a config of a Mask2Former.')

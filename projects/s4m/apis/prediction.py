@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from mmengine.device import get_device
 from mmengine.structures import InstanceData
 from torch.utils.data import DataLoader
 
+import s4m
 from s4m.models.pseudo_labels.prediction_selector import merge_views
+from s4m.utils.checkpoint_meta import plain_meta
 from s4m.utils.checkpoints import load_strictly, read_checkpoint
 
 
@@ -44,7 +47,7 @@ def load_model(
         model.init_weights()
     else:
         file = read_checkpoint(checkpoint)
-        meta = file.get('meta', {}).get('dataset_meta') or {}
+        meta = plain_meta(file).get('dataset_meta') or {}
         load_strictly(
             model,
             file.get('state_dict', file),
@@ -54,10 +57,15 @@ def load_model(
         )
     classes = meta.get('classes')
     if classes is None:
-        dataset = cfg.test_dataloader.dataset
-        classes = dataset.get('metainfo', {}).get('classes')
-        classes = classes or DATASETS.get(dataset.type).METAINFO['classes']
+        classes = config_classes(cfg)
     return model.to(get_device()).eval(), list(classes)
+
+
+def config_classes(cfg: Config) -> Sequence[str]:
+    """Return the classes of the test set of a config."""
+    dataset = cfg.test_dataloader.dataset
+    classes = dataset.get('metainfo', {}).get('classes')
+    return classes or DATASETS.get(dataset.type).METAINFO['classes']
 
 
 @torch.no_grad()
@@ -76,7 +84,7 @@ def predict(
         select (Callable): Function of an image's predictions and sample that
             returns the pseudo-labels, such as a ``PredictionSelector``.
     """
-    for batch in loader:
+    for batch in _batches(loader):
         views = [
             model.test_step(pseudo_collate(list(view)))
             for view in zip(*batch, strict=True)
@@ -88,6 +96,25 @@ def predict(
             )
             rows.append((samples[0].img_id, select(pred, samples[0])))
         yield rows
+
+
+def _batches(loader: DataLoader) -> Iterator[Any]:
+    """Yield the batches of a loader; its workers' errors are short.
+
+    PyTorch puts the traceback of the worker into the message. An ``OSError``
+    and an error that this package raises keep their last line alone.
+    """
+    try:
+        yield from loader
+    except (OSError, ValueError) as e:
+        files = re.findall(r'File "(.+?)", line', str(e))
+        if not files or (
+            isinstance(e, ValueError)
+            and Path(s4m.__file__).parent not in Path(files[-1]).parents
+        ):
+            raise
+        last = str(e).strip().splitlines()[-1]
+        raise type(e)(last.removeprefix(f'{type(e).__name__}: ')) from e
 
 
 def _bool_masks(pred: InstanceData) -> InstanceData:

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from s4m.datasets.coco_io import instance_annotations, read_coco
 from s4m.datasets.converters.images import describe
 from s4m.datasets.image_views import ImageViews
+from s4m.models.promptable import SegmenterOwner
 from s4m.models.pseudo_labels.prediction_selector import (
     PredictionSelector,
 )
@@ -303,7 +304,11 @@ class PseudoLabelGenerator:
             refiner = cfg.model.get('refiner')
         if refiner is None:
             raise ValueError(_REFINE)
-        return MODELS.build(refiner)
+        built = MODELS.build(refiner)
+        if isinstance(built, SegmenterOwner):
+            # A wrong file is reported before the first prediction.
+            built.build_segmenter()
+        return built
 
 
 _REFINE = (

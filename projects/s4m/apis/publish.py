@@ -15,12 +15,16 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import init_default_scope
 
 from s4m import models
+from s4m.utils.checkpoint_meta import plain_meta
 from s4m.utils.checkpoints import (
     check_tensors,
     load_strictly,
     read_checkpoint,
 )
 from s4m.utils.whole_files import write_whole
+
+from .config import get_config
+from .prediction import config_classes
 
 #: MMDetection's class with the same parameters and keys, by plugin class.
 STOCK_TYPES = {
@@ -178,7 +182,7 @@ def _rename(node: Any) -> set[str]:
 
 
 def publish(
-    config: str | os.PathLike,
+    config: str | Path,
     checkpoint: str | os.PathLike,
     *,
     out: str | os.PathLike = 'published',
@@ -191,7 +195,8 @@ def publish(
     ``PromptedDetector``); a message says so.
 
     Args:
-        config: Config of a plain or a semi-supervised detector.
+        config: Config, by path or by name, of a plain or a semi-supervised
+            detector.
         checkpoint: A checkpoint that was trained with it.
         out: Folder of the two files. Defaults to ``published``.
         model (str): ``student`` or ``teacher``. Defaults to ``student``.
@@ -205,7 +210,7 @@ def publish(
         ValueError: if the checkpoint cannot be read, has no such network, or
             does not fit the config. Nothing is written then.
     """
-    cfg = Config.fromfile(config)
+    cfg = get_config(config)
     source = read_checkpoint(checkpoint)
     state = source.get('state_dict')
     if not isinstance(state, dict):
@@ -224,12 +229,17 @@ def publish(
     load_strictly(network, weights, checkpoint, hint=hint)
 
     out = Path(out)
-    name = Path(config).stem + ('' if model == 'student' else f'_{model}')
+    name = Path(cfg.filename).stem + (
+        '' if model == 'student' else f'_{model}'
+    )
+    read = plain_meta(source)
     meta = {
         k: v
-        for k, v in source.get('meta', {}).items()
+        for k, v in read.items()
         if k in ('dataset_meta', 'iter', 'mmengine_version', 'seed')
     }
+    names = meta.get('dataset_meta') or {}
+    meta['dataset_meta'] = {'classes': tuple(config_classes(cfg))} | names
     # The file's name holds its digest, so it is made in memory first.
     buffer = io.BytesIO()
     torch.save({'meta': meta, 'state_dict': weights}, buffer)

@@ -131,9 +131,25 @@ def add_seconds(work_dir: str | Path, seconds: float) -> None:
 
 
 def read_record(work_dir: str | Path) -> dict[str, Any] | None:
-    """Read the record of a work directory, or None where there is none."""
+    """Read the record of a work directory, or None where there is none.
+
+    Raises:
+        ValueError: if the record is damaged.
+    """
     file = Path(work_dir) / RECORD
-    return json.loads(file.read_text()) if file.is_file() else None
+    if not file.is_file():
+        return None
+    try:
+        record = json.loads(file.read_text())
+    except ValueError:
+        record = None
+    keys = {'config', 'inputs', 'seconds'}
+    if not isinstance(record, dict) or not keys <= record.keys():
+        raise ValueError(
+            f'{file} is damaged. Remove it if the checkpoints beside it are '
+            'those of the config.'
+        )
+    return record
 
 
 def check_record(work_dir: str | Path, cfg: Config) -> None:
