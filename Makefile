@@ -41,7 +41,7 @@ setup: $(STAMP) ## Create .venv with the locked versions (once)
 test: $(STAMP) ## Run the test-suite
 	$(BIN)/python -m pytest tests -q -n $(TEST_JOBS) --dist worksteal
 
-test-fast: $(STAMP) ## Run the tests that need no training (2 minutes on 2 cores)
+test-fast: $(STAMP) ## Run the tests that need no training
 	$(BIN)/python -m pytest tests -q -n $(TEST_JOBS) --dist worksteal -m 'not slow' --durations 5
 
 lint: $(STAMP) ## Check style and types

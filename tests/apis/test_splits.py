@@ -40,7 +40,11 @@ def _files(cfg) -> tuple:
         ),
     ],
 )
-def test_split__of_every_stage(method, stages):
+def test_split__of_every_stage(method, stages, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / 'data/cityscapes' / LABELED
+    file.parent.mkdir(parents=True)
+    file.touch()
     chain = stages_of(f'{method}_cityscapes_10p', split='seed3@10')
     assert [s.config.stem for s in chain] == [
         f'{name}_cityscapes_10p' for name in stages
