@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from s4m.utils.checkpoints import (
     compare_state_dicts,
     read_checkpoint,
 )
+from s4m.utils.digests import file_digest
 from s4m.utils.pickled_arrays import read_arrays
 from s4m.utils.whole_files import write_whole
 
@@ -160,7 +160,7 @@ def convert_to_mmdet(
         }
     else:
         state = converted[names[0]]
-    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    digest = file_digest(source)
     meta = dict(
         dataset_meta=dict(classes=class_names(classes)),
         converted_from=dict(sha256=digest, name=source.name, version=VERSION),

@@ -16,15 +16,6 @@ from s4m.utils.whole_files import write_json
 Annotations = list[dict[str, Any]]
 
 
-def file_digest(path: str | Path) -> str:
-    """Compute the SHA-256 of a file, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    with Path(path).open('rb') as f:
-        while chunk := f.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
 def annotations_digest(annotations: Annotations) -> str:
     """Compute the SHA-256 of annotations, which detects an edited file."""
     text = json.dumps(annotations, sort_keys=True)

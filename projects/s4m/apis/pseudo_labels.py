@@ -23,6 +23,7 @@ from s4m.models.promptable import SegmenterOwner
 from s4m.models.pseudo_labels.prediction_selector import (
     PredictionSelector,
 )
+from s4m.utils.digests import file_digest
 from s4m.utils.whole_files import write_json
 
 from .config import load_config
@@ -30,7 +31,6 @@ from .prediction import load_model, predict
 from .pseudo_label_file import (
     PseudoLabelParts,
     annotations_digest,
-    file_digest,
 )
 
 

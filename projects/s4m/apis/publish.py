@@ -19,6 +19,7 @@ from s4m.utils.checkpoint_meta import plain_meta
 from s4m.utils.checkpoints import (
     check_tensors,
     load_strictly,
+    network_state,
     read_checkpoint,
 )
 from s4m.utils.whole_files import write_whole
@@ -74,19 +75,13 @@ def select_weights(state: dict, model: str) -> dict:
         >>> select_weights({'student.w': 1, 'teacher.w': 2}, 'teacher')
         {'w': 2}
     """
-    prefix = f'{model}.'
     if not any(k.startswith(('student.', 'teacher.')) for k in state):
         return {
             k: v for k, v in state.items() if not k.startswith(LOSS_WEIGHTS)
         }
-    chosen = {
-        k.removeprefix(prefix): v
-        for k, v in state.items()
-        if k.startswith(prefix)
-    }
-    if not chosen:
+    if not any(k.startswith(f'{model}.') for k in state):
         raise ValueError(f'the checkpoint has no {model}')
-    return chosen
+    return network_state(state, model)
 
 
 def plain_config(cfg: Config) -> Config:

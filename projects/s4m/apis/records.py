@@ -15,9 +15,9 @@ from typing import Any
 from mmengine.config import Config
 
 from s4m.utils.checkpoints import find_checkpoint
+from s4m.utils.digests import file_digest
 from s4m.utils.whole_files import write_json
 
-from .pseudo_label_file import file_digest
 from .splits import INPUTS, value_of
 
 RECORD = 'trained_with.json'

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from s4m.utils.checkpoints import (
     load_strictly,
     read_checkpoint,
 )
+from s4m.utils.digests import file_digest
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
@@ -120,16 +120,6 @@ def build_sam2_model(config: str, image_size: int | None = None) -> SAM2Base:
     return instantiate(cfg.model, _recursive_=True).eval()
 
 
-def _sha256(path: Path) -> str:
-    """Compute the hexadecimal digest of a file."""
-    # In pieces of 1 MiB: hashlib.file_digest needs Python 3.11.
-    digest = hashlib.sha256()
-    with path.open('rb') as f:
-        while piece := f.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
-
-
 def load_sam2_checkpoint(
     model: SAM2Base, checkpoint: str, sha256: str | None = None
 ) -> None:
@@ -158,7 +148,7 @@ def load_sam2_checkpoint(
             "segmenter's `checkpoint` to where it is."
         )
     if sha256 is not None:
-        digest = _sha256(path)
+        digest = file_digest(path)
         if not digest.startswith(sha256.lower()):
             raise ValueError(
                 f'SAM2 checkpoint {path} has sha256 {digest}, expected '
