@@ -12,7 +12,7 @@ from pathlib import Path
 # Before torch: more threads than free cores make small models crawl.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
-import mmengine.config.config
+import mmengine
 import pytest
 import s4m  # noqa: F401
 import torch
@@ -81,17 +81,14 @@ def _unformatted_configs():
 
 
 @pytest.fixture(autouse=True, scope='session')
-def _external_configs_once():
-    """Find a base in MMDetection once, not once for every config.
+def _metafiles_once():
+    """Read MMDetection's 100 metafiles once.
 
-    MMEngine reads all 100 metafiles of MMDetection for each base, which
-    takes two thirds of the time of reading a config.
+    MMEngine reads all of them for each config with a base in MMDetection,
+    which takes two thirds of the time of reading such a config.
     """
     with pytest.MonkeyPatch.context() as patch:
-        find = mmengine.config.config._get_external_cfg_path
-        patch.setattr(
-            'mmengine.config.config._get_external_cfg_path', cache(find)
-        )
+        patch.setattr('mmengine.config.utils.load', cache(mmengine.load))
         yield
 
 
