@@ -87,7 +87,11 @@ def _train_rank(rank: int, folder: str) -> None:
 @pytest.mark.slow
 def test_joint__two_processes_that_lack_a_branch(tmp_path):
     """One pass each: they reduce the same normalisers, and none waits."""
-    torch.multiprocessing.spawn(_train_rank, (str(tmp_path),), nprocs=2)
+    # MMDet is imported once, by the server that both are forked from.
+    torch.multiprocessing.set_forkserver_preload(['s4m.models'])
+    torch.multiprocessing.start_processes(
+        _train_rank, (str(tmp_path),), nprocs=2, start_method='forkserver'
+    )
     first, second = (torch.load(tmp_path / f'{i}.pth') for i in range(2))
     for name, grad in first.items():
         torch.testing.assert_close(grad, second[name])
