@@ -47,6 +47,10 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
+# MMDet's `proposal_nums`, (100, 300, 1000): mAP counts the 100 best predictions of
+# an image, as COCO does everywhere, AP50, AP75 and the AP by size 1000. Three of
+# the 21 images have more nuclei (115, 129, 249), so that 193 of 1122 cannot count
+# and mAP ends at 83; AP50 and AP75 have no such limit.
 val_evaluator = dict(
     type='CocoInstanceMetric',
     ann_file=data_root + 'annotations/val.json',

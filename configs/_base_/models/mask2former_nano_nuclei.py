@@ -2,7 +2,7 @@
 _base_ = './mask2former_nano.py'
 
 num_classes = 1
-# COCO's AP counts 100 predictions of an image, and a crop rarely has more nuclei.
+# COCO's mAP counts 100 predictions of an image, and few crops have more nuclei.
 num_queries = 100
 model = dict(
     panoptic_head=dict(
