@@ -40,13 +40,20 @@ STRATEGIES = tuple(
 _S4M_REFINED = ('s4m/s4m_shapes_*', 's4m/s4m_pr_*', 's4m/s4m_in_mask_*')
 _S4M_SHAPES = (*_S4M_REFINED, 's4m/s4m_arp_*', 's4m/s4m_sd_*')
 MIXING = ('mixing/*mask_rcnn*', 'mixing/*rtmdet*', 'mixing/*maskformer*')
-MIXING_STUDENT = ('mixing/guided_distillation_*', 'mixing/s4m_mask_rcnn_*')
+#: S4M's rows on Nuclei that refine.
+_NUCLEI_REFINED = ('s4m/s4m_nuclei_*', 'mixing/s4m_pr_*')
+MIXING_STUDENT = (
+    'mixing/guided_distillation_*',
+    'mixing/s4m_mask_rcnn_*',
+    _NUCLEI_REFINED[1],
+)
 #: Teacher, student and unlabelled images.
 STUDENT = (
     'guided_distillation/*',
     's4m_cityscapes_*',
     's4m_coco_*',
     *_S4M_SHAPES,
+    _NUCLEI_REFINED[0],
     *MIXING_STUDENT,
     'custom/guided_distillation_*',
     'custom/s4m_*',
@@ -56,6 +63,7 @@ REFINED = (
     's4m_cityscapes_*',
     's4m_coco_*',
     *_S4M_REFINED,
+    *_NUCLEI_REFINED,
     'mixing/s4m_mask_rcnn_*',
     'custom/s4m_*',
 )
@@ -107,11 +115,22 @@ SSKD_TERMS = tuple(
         *('uniform', 'mask', 'class'),
     )
 )
-#: Rows of Shapes with a Mask2Former.
+NUCLEI_MASK2FORMER = (
+    'supervised/*nuclei_*',
+    'guided_distillation/*nuclei_*',
+    's4m/*nuclei_*',
+)
+NUCLEI_STUDENT = (
+    'guided_distillation/*nuclei_*',
+    'mixing/guided_distillation_*nuclei_*',
+    *_NUCLEI_REFINED,
+)
+#: Rows of Shapes and Nuclei with a Mask2Former.
 _NANO = (
     'supervised/*shapes_*',
     'guided_distillation/*shapes_*',
     's4m/*shapes_*',
+    *NUCLEI_MASK2FORMER,
     *SSKD_TERMS,
     *(f'sskd/sskd_{k}_shapes_*' for k in ('student_supervised', 'distill')),
     'sskd/sskd_refine_shapes_*',
@@ -597,6 +616,7 @@ TABLE = [
             'mixing/guided_distillation_mask_rcnn_*',
             'mixing/s4m_mask_rcnn_*',
             'mixing/guided_distillation_rtmdet_*',
+            'mixing/s4m_pr_rtmdet_*',
         ),
         'here: thresholds on predictions, not tuned',
         dict(
@@ -607,7 +627,7 @@ TABLE = [
         ),
     ),
     Row(
-        ('mixing/guided_distillation_rtmdet_*',),
+        ('mixing/guided_distillation_rtmdet_*', 'mixing/s4m_pr_rtmdet_*'),
         'here',
         dict(pseudo_score_thr=0.5),
     ),
@@ -940,7 +960,7 @@ TABLE = [
         dict(strong_hue=None, strong_gray_prob=None),
     ),
     Row(
-        ('s4m/s4m_teacher_*', *_S4M_REFINED),
+        ('s4m/s4m_teacher_*', *_S4M_REFINED, *_NUCLEI_REFINED),
         'here: the nano SAM 2',
         dict(segmenter='nano_sam2'),
     ),
@@ -1095,5 +1115,68 @@ TABLE = [
             dict(contrast_sampling=sampling),
         )
         for sampling in ('uniform', 'mask', 'class')
+    ),
+    # --------------------------------------------------------------- Nuclei
+    Row(
+        ('*nuclei_*',),
+        'here: microscopy images, a network from scratch, one process '
+        '(docs/results/nuclei.md)',
+        dict(
+            lr=1e-3,
+            backbone_lr_mult=1,
+            iterations=600,
+            decay_ends=600,
+            val_interval=60,
+            checkpoint_interval=600,
+            labeled_batch=4,
+            base_batch_size=4,
+            crop=[256, 256],
+            scales=[[4096, s] for s in (256, 320, 384, 448, 512)],
+            labeled_colors=[32, [0.5, 1.5], [0.5, 1.5], 18],
+            kept='visible objects',
+            labeled_file='annotations/labeled_6.json',
+            test_scale=1,
+            test_backend='cv2',  # nothing is resized
+            metrics=['CocoInstanceMetric'],
+        ),
+    ),
+    Row(
+        NUCLEI_MASK2FORMER,
+        'here: one class; COCO: 100 predictions of an image',
+        dict(num_classes=1, num_queries=100, max_per_image=100),
+    ),
+    Row(
+        ('mixing/*nuclei_*',),
+        "here: RTMDet's rate and clipping",
+        dict(lr=4e-3, clip=35),
+    ),
+    Row(
+        NUCLEI_STUDENT,
+        'here: scaled to 600 iterations and a weak teacher, as on Shapes',
+        dict(
+            unlabeled_batch=4,
+            base_batch_size=8,
+            unlabeled_file='annotations/unlabeled.json',
+            unlabeled_images='images/',
+            student_view='the distorted crop',
+            burn_in=375,
+            ema_decay=0.973,
+            unsup_weight=0.5,
+        ),
+    ),
+    Row(
+        ('mixing/guided_distillation_*nuclei_*', 'mixing/s4m_pr_*nuclei_*'),
+        'here: the smallest nucleus has 21 pixels',
+        dict(pseudo_size_thr=16),
+    ),
+    Row(
+        ('s4m/s4m_nuclei_*',),
+        'here: nuclei are small',
+        dict(
+            paste_mode='static',
+            paste_min_area=64,
+            paste_scales=[0.8, 1.2],
+            student_view="the crop, the teacher's is distorted",
+        ),
     ),
 ]

@@ -10,6 +10,7 @@ import pytest
 from conftest import ROOT
 from leaf_configs import CONFIGS, load
 from s4m.apis.config_table import update_tables
+from s4m.datasets.coco_io import read_coco
 
 
 def test_names__are_unique():
@@ -77,7 +78,7 @@ def test_gpus__make_the_total_batch(path: Path):
     cfg = load(path)
     total = cfg.expected_gpus * cfg.train_dataloader.batch_size
     assert total == cfg.auto_scale_lr.base_batch_size
-    if 'shapes' in path.stem:
+    if 'shapes' in path.stem or 'nuclei' in path.stem:
         assert cfg.expected_gpus == 1  # a machine without a GPU
     elif 'mmdet' not in path.stem:  # its own is 8xb2
         assert cfg.expected_gpus == 4
@@ -90,12 +91,12 @@ def test_name__says_method_dataset_and_percent(path: Path):
         return
     match = re.fullmatch(
         r'(supervised|guided_distillation|s4m|sskd)_(?:\w+_)?'
-        r'(cityscapes|coco|ade20k|shapes)_(\d+)p',
+        r'(cityscapes|coco|ade20k|shapes|nuclei)_(\d+)p',
         path.stem,
     )
     assert match is not None
     method, dataset, percent = match.groups()
-    flat = method == 's4m' and dataset != 'shapes'
+    flat = method == 's4m' and dataset not in ('shapes', 'nuclei')
     folder = '' if flat else method
     assert path.parent.name in (folder, 'mixing')
     cfg = load(path)
@@ -103,5 +104,15 @@ def test_name__says_method_dataset_and_percent(path: Path):
     labeled = data.get('labeled', data)
     if percent == '100':
         assert 'semi' not in labeled.ann_file
+    elif dataset == 'nuclei':
+        labeled_6, train = (
+            ROOT / labeled.data_root / 'annotations' / name
+            for name in ('labeled_6.json', 'train.json')
+        )
+        assert labeled_6 == ROOT / labeled.data_root / labeled.ann_file
+        share = len(read_coco(labeled_6)['images']) / len(
+            read_coco(train)['images']
+        )
+        assert percent == str(round(100 * share))
     else:
         assert labeled.ann_file.endswith(f'@{percent}.json')

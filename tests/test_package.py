@@ -74,7 +74,10 @@ def site(wheel, tmp_path_factory) -> Path:
 
 def test_wheel__carries_what_the_ecosystem_looks_for(wheel, site):
     with zipfile.ZipFile(wheel) as archive:
-        assert not [n for n in archive.namelist() if n.endswith('.pyc')]
+        names = archive.namelist()
+    assert not [n for n in names if n.endswith('.pyc')]
+    # 8 MB that only the source distribution has.
+    assert not [n for n in names if 'examples' in n or n.endswith('.png')]
     package = site / 's4m'
     for name in (
         'assets/nano_sam2.pt',
@@ -97,6 +100,14 @@ def test_wheel__carries_what_the_ecosystem_looks_for(wheel, site):
     assert 'Requires-Dist: sam2' in metadata
     # pip would compile mmcv, or replace an upstream installation.
     assert 'mmcv' not in metadata.split('\n\n')[0]
+
+
+def test_source__has_the_example_data(wheel):
+    (source,) = wheel.parent.glob('s4m-*.tar.gz')
+    files = [p for p in (ROOT / 'examples').rglob('*') if p.is_file()]
+    with tarfile.open(source) as archive:
+        names = {n.partition('/')[2] for n in archive.getnames()}
+    assert files and {str(p.relative_to(ROOT)) for p in files} <= names
 
 
 def test_wheel__works_from_an_empty_folder(site, tmp_path):

@@ -49,3 +49,20 @@ def test_files_from_elsewhere__are_no_stages():
         options = {'model.teacher_checkpoint': value}
         stages = stages_of('s4m_shapes_5p', cfg_options=options)
         assert [s.name for s in stages] == ['s4m_shapes_5p']
+
+
+def test_nuclei__stages():
+    """Both detectors of the example data start from their teachers."""
+    for last, first in (
+        ('guided_distillation_nuclei_14p', 'supervised_nuclei_14p'),
+        ('s4m_nuclei_14p', 's4m_teacher_nuclei_14p'),
+        (
+            's4m_pr_rtmdet_ins_nuclei_14p',
+            'supervised_rtmdet_ins_nuclei_14p',
+        ),
+        (
+            'guided_distillation_rtmdet_ins_nuclei_14p',
+            'supervised_rtmdet_ins_nuclei_14p',
+        ),
+    ):
+        assert [s.name for s in stages_of(last)] == [first, last]

@@ -1,15 +1,7 @@
-# A box detector at the size of a demo (0.8 M parameters), from scratch.
-_base_ = './rtmdet_ins_s.py'
+# The box detector of the nano RTMDet-Ins (0.8 M parameters).
+_base_ = './rtmdet_ins_nano.py'
 
-norm_cfg = dict(type='BN')
 model = dict(
-    backbone=dict(
-        deepen_factor=0.167,
-        widen_factor=0.25,
-        norm_cfg=norm_cfg,
-        init_cfg=None,
-    ),
-    neck=dict(in_channels=[64, 128, 256], out_channels=64, norm_cfg=norm_cfg),
     bbox_head=dict(
         _delete_=True,
         type='RTMDetSepBNHead',
@@ -19,7 +11,7 @@ model = dict(
         stacked_convs=2,
         share_conv=True,
         pred_kernel_size=1,
-        norm_cfg=norm_cfg,
+        norm_cfg=_base_.norm_cfg,
         act_cfg=dict(type='SiLU', inplace=True),
         anchor_generator=_base_.model.bbox_head.anchor_generator,
         bbox_coder=_base_.model.bbox_head.bbox_coder,

@@ -17,6 +17,7 @@ _DATASETS = {
     'cityscapes': 'Cityscapes',
     'coco': 'COCO',
     'custom': 'Custom',
+    'nuclei': 'Nuclei',
     'shapes': 'Shapes',
 }
 _PAPERS = {

@@ -1,0 +1,18 @@
+# Guided Distillation on Nuclei, 4 + 4 images, for any detector.
+_base_ = [
+    '../datasets/nuclei_semi.py',
+    '../schedules/nuclei_600.py',
+    './semi_supervised.py',
+]
+
+# As on Shapes: a teacher of few images errs more than the papers' teachers,
+# whose weight is 2.
+semi_model = dict(semi_train_cfg=dict(sup_weight=1.0, unsup_weight=0.5))
+val_cfg = dict(type='TeacherStudentValLoop')
+# The share of the burn-in and the decay over the training are those of Shapes.
+default_hooks = dict(
+    mean_teacher=dict(
+        type='BurnInMeanTeacherHook', burn_in=375, momentum=0.027
+    )
+)
+auto_scale_lr = dict(base_batch_size=8)

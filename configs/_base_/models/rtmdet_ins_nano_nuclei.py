@@ -1,0 +1,12 @@
+# The nano RTMDet-Ins for one class and crowded images.
+_base_ = './rtmdet_ins_nano.py'
+
+model = dict(
+    bbox_head=dict(num_classes=1),
+    # An image of Nuclei has up to 329 objects.
+    test_cfg=dict(max_per_img=300),
+)
+# With Mask2Former's rate and clipping, RTMDet learns too slowly.
+rtmdet_optim = dict(
+    optimizer=dict(lr=4e-3), clip_grad=dict(max_norm=35.0)
+)
