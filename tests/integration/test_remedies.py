@@ -51,7 +51,6 @@ def test_configs__change_what_they_name(tmp_path):
             dict(model=plain.model, hooks=plain.default_hooks),
         )
         assert changed
-        assert all(value is not None for value in changed.values()), changed
         seen[name] = sorted(changed)
         labeler = MODELS.build(cfg.model.pseudo_labeler)
         assert hasattr(labeler, 'run_teacher')
@@ -112,5 +111,5 @@ def test_training__with_a_refiner(shapes_config, cls_thr):
     run(cfg, spy)
     for out in spy.outputs:
         assert all(torch.isfinite(v).all() for v in out.values())
-        if cls_thr == 1:
-            assert out['num_pseudo'] == 0
+    num = sum(out['num_pseudo'].item() for out in spy.outputs)
+    assert (num == 0) == (cls_thr == 1)

@@ -172,6 +172,20 @@ def test_counts__survive_a_resume():
         resumed.before_train(other)
 
 
+def test_counts__are_the_sum_of_all_processes(monkeypatch):
+    """Two processes with one label each are enough for two labels."""
+    options = dict(precision=0.9, interval=1, min_count=2, decay=0.0)
+    for processes, want in ((1, 0.6), (2, 0.95)):
+        monkeypatch.setattr(
+            's4m.engine.hooks.precision_threshold_hook.all_reduce',
+            lambda counts, n=processes: counts.mul_(n),
+        )
+        runner = _runner()
+        hook = PrecisionThresholdHook(**options)
+        hook.before_train(runner)
+        assert _step(hook, runner)[2] == want
+
+
 def test_before_train__labeler_without_thresholds():
     runner = _runner()
     runner.model.pseudo_labeler = nn.Identity()
