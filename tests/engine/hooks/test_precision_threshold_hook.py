@@ -113,11 +113,11 @@ def test_thresholds__hand_computed():
     assert not runner.model.data_preprocessor._forward_hooks
 
 
-def test_thresholds__lower_bound_and_higher_precision():
+def test_thresholds__higher_bound_and_higher_precision():
     runner = _runner()
     hook = PrecisionThresholdHook(0.9, interval=1, min_thr=0.7, min_count=0)
     hook.before_train(runner)
-    assert _step(hook, runner)[0] == 0.7
+    assert _step(hook, runner)[0] == pytest.approx(0.85, abs=0.011)
     hook = PrecisionThresholdHook(0.9, interval=1, min_thr=0.4, min_count=0)
     hook.before_train(runner)
     # 3 / 3 from 0.65 on, 3 / 4 from 0.55 on, 4 / 5 from 0.45 on.

@@ -36,7 +36,7 @@ def test_true_positives__equals_greedy_matching():
         # Objects do not overlap: each pixel belongs to one of them or none.
         owner = torch.arange(48).reshape(6, 8) // 10
         masks = torch.stack([owner == j for j in range(m)] or [owner < 0])[:m]
-        noise = torch.rand(n, 6, 8, generator=draw) > 0.85
+        noise = torch.rand(n, 6, 8, generator=draw) > 0.95
         chosen = torch.randint(0, 5, (n,), generator=draw)
         item = InstanceData(
             labels=torch.randint(0, 2, (n,), generator=draw),
@@ -47,7 +47,7 @@ def test_true_positives__equals_greedy_matching():
         got = true_positives(item, labels, masks, 0.5)
         assert got.tolist() == _greedy(item, labels, masks, 0.5)
         num += torch.tensor([got.sum(), n])
-    assert 50 < num[0] < num[1] / 2
+    assert 30 < num[0] < num[1] / 2
 
 
 def test_true_positives__a_second_label_is_wrong():
@@ -74,7 +74,7 @@ def test_thresholds__equal_a_loop():
         want = 1.0
         for s in reversed(range(20)):
             above, right = total[k, s:].sum(), correct[k, s:].sum()
-            if above > 0 and right >= 0.4 * above:
+            if total[k, s] > 0 and right >= 0.4 * above:
                 want = s / 20
         assert got[k].item() == pytest.approx(want)
     assert got[:2].tolist() == [1, 1]

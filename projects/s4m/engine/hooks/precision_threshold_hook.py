@@ -37,8 +37,8 @@ class PrecisionThresholdHook(Hook):
     labelled images of the batch too, with the threshold ``min_thr``. The
     pseudo-labels and the right ones among them (:func:`true_positives`) are
     counted by class and score, over all processes, and older counts fade by
-    ``decay``. The threshold of a class becomes the lowest one above which the
-    counted precision reaches ``precision``, but stays in
+    ``decay``. The threshold of a class becomes the lowest counted score from
+    which on the precision reaches ``precision``, but stays in
     ``min_thr..max_thr``. Classes with less than ``min_count`` pseudo-labels
     retain the threshold of the config.
 

@@ -44,6 +44,9 @@ def lowest_precise_thresholds(
 ) -> Tensor:
     """Find the lowest score from which on pseudo-labels are precise enough.
 
+    Only scores at which there are pseudo-labels count, since nothing is known
+    about others.
+
     Args:
         total (Tensor): (K, S) number of pseudo-labels by class and score; the
             S scores divide 0..1 evenly.
@@ -61,7 +64,7 @@ def lowest_precise_thresholds(
     """
     above = total.flip(1).cumsum(1).flip(1)
     right = correct.flip(1).cumsum(1).flip(1)
-    enough = (above > 0) & (right >= precision * above)
+    enough = (total > 0) & (right >= precision * above)
     edges = torch.arange(total.shape[1], device=total.device)
     edges = (edges / total.shape[1]).expand_as(total)
     return edges.masked_fill(~enough, 1.0).amin(1)
