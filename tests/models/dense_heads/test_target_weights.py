@@ -124,6 +124,16 @@ def test_loss__hand_computed(detector, monkeypatch):
     torch.testing.assert_close(losses['loss_cls'].squeeze(), want)
 
 
+def test_loss__images_without_weights_count_fully(detector):
+    """Labelled and pseudo-labelled images in one batch."""
+    want = _losses(detector, [[1.0, 1.0], [0.25]])
+    torch.manual_seed(2)
+    images, samples = torch.randn(2, 3, 64, 64), _samples([[0, 0], [0.25]])
+    del samples[0].gt_instances.weights
+    got = detector.loss(images, samples)
+    assert all(torch.equal(got[k], v) for k, v in want.items())
+
+
 @pytest.mark.parametrize('counts', [(0, 0), (1, 0), (0, 1)])
 def test_loss__few_objects(detector, counts):
     weights = [[0.5] * n for n in counts]
@@ -153,5 +163,7 @@ def test_student__that_ignores_weights_is_refused(shapes_config):
     inputs = dict.fromkeys(
         ('sup', 'unsup_teacher', 'unsup_student'), torch.rand(2, 3, 64, 64)
     )
-    with pytest.raises(ValueError, match=r"\['Mask2FormerHead'\] do not read"):
+    with pytest.raises(
+        ValueError, match='Mask2Former of the student does not'
+    ):
         model.loss(inputs, {key: _samples(None) for key in inputs})

@@ -11,6 +11,7 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from s4m.structures import replace_fields
 from s4m.structures.pseudo_instances import TARGET_FIELDS
 
 
@@ -188,7 +189,7 @@ class DistillMask2FormerHead(Mask2FormerHead):
             cls_scores (Tensor): (B, Q, C + 1) class logits.
             mask_preds (Tensor): (B, Q, h, w) mask logits.
             batch_gt_instances (list[InstanceData]): Objects of each image,
-                all or none of them with ``weights``.
+                perhaps with ``weights``.
             batch_img_metas (list[dict]): Metainfo of each image.
 
         Returns:
@@ -197,6 +198,14 @@ class DistillMask2FormerHead(Mask2FormerHead):
         args = cls_scores, mask_preds, batch_gt_instances, batch_img_metas
         if not any('weights' in gt for gt in batch_gt_instances):
             return super()._loss_by_feat_single(*args)
+        gts = [
+            gt
+            if 'weights' in gt
+            else replace_fields(
+                gt, weights=cls_scores.new_ones(len(gt.labels))
+            )
+            for gt in batch_gt_instances
+        ]
         # MMDet's method matches the queries and calls the two mask losses,
         # to which it gives no weights.
         self._matched_weights.clear()
@@ -205,7 +214,9 @@ class DistillMask2FormerHead(Mask2FormerHead):
             for loss in (self.loss_mask, self.loss_dice)
         ]
         try:
-            return super()._loss_by_feat_single(*args)
+            return super()._loss_by_feat_single(
+                cls_scores, mask_preds, gts, batch_img_metas
+            )
         finally:
             self._matched_weights.clear()
             for hook in hooks:

@@ -40,14 +40,10 @@ def check_weights_are_read(student: nn.Module, targets: InstanceList) -> None:
     if not any('weights' in target for target in targets):
         return
     if not any(getattr(p, 'reads_weights', False) for p in student.children()):
-        heads = sorted(
-            type(part).__name__
-            for name, part in student.named_children()
-            if name.endswith('head')
-        )
         raise ValueError(
             "Pseudo-labels have weights (a labeller's weight_by, a refiner's "
-            f'weight_by_iou), but the losses of {heads} do not read them. '
+            f'weight_by_iou), which the {type(student).__name__} of the '
+            'student does not read. '
             'Remove the option, or train a DistillMask2FormerHead or a head '
             'of yours that reads weights and has the class attribute '
             'reads_weights = True.'
