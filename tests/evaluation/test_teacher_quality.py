@@ -51,6 +51,18 @@ def test_quality__teacher_that_labels_nothing(config, shapes_root):
     assert set(figures['mask_ap'].values()) == {0}
 
 
+def test_quality__of_what_the_refiner_keeps(config, shapes_root):
+    """Masks of teacher and segmenter are compared label by label."""
+    gt = shapes_root / GROUND_TRUTH
+    every, _ = quality_of_teacher(config, gt, limit=4)
+    config.model.refiner.update(nms_iou_thr=0.5)
+    some, _ = quality_of_teacher(config, gt, limit=4)
+    assert 0 < some['pseudo_labels'] < every['pseudo_labels']
+    config.model.refiner.update(min_refine_iou=1.0)
+    none, _ = quality_of_teacher(config, gt, limit=4)
+    assert none['pseudo_labels'] == 0
+
+
 def test_quality__bad_input(config, shapes_root, tmp_path):
     data = json.loads((shapes_root / GROUND_TRUTH).read_text())
     empty = tmp_path / 'empty.json'

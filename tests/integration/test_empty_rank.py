@@ -39,6 +39,8 @@ CASES = [
     ('MaskRCNN', 'distill'),
     ('Mask2Former', 'distill'),
     ('Mask2Former', 's4m'),
+    # Pseudo-labels with weights, statistics of labelled images.
+    ('Mask2Former', 'remedies'),
 ]
 
 
@@ -79,7 +81,7 @@ def _build(name: str, setting: str) -> nn.Module:
             loss_distill=dict(type='StructuralDistillationLoss'),
             points_per_image=8,
         )
-    elif setting in ('student', 's4m'):
+    elif setting in ('student', 's4m', 'remedies'):
         preprocessor = dict(cfg.data_preprocessor)
         preprocessor.update(type='SemiDataPreprocessor')
         cfg = ConfigDict(
@@ -92,6 +94,8 @@ def _build(name: str, setting: str) -> nn.Module:
         if setting == 's4m':
             cfg.refiner = dict(type='PseudoLabelRefiner', segmenter=SEGMENTER)
             cfg.copy_paste = dict(type='RefinedCopyPaste', min_area=0)
+        if setting == 'remedies':
+            cfg.semi_train_cfg = dict(bn_stats='labeled')
     torch.manual_seed(0)
     model = MODELS.build(cfg)
     model.init_weights()
@@ -126,6 +130,8 @@ def _data(model: nn.Module, num: int) -> dict:
         for item in items:
             item.scores = torch.full((num,), 0.9)
             item.mask_logits = item.masks[:, ::4, ::4] * 8.0 - 4
+            if model.bn_stats == 'labeled':  # the setting 'remedies'
+                item.weights = torch.linspace(0.2, 0.8, num)
         return items
 
     model.get_pseudo_instances = labels

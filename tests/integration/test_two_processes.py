@@ -19,6 +19,13 @@ def test_two_processes__equal_weights_on_both_ranks(
     """tools/dist_train.sh with two gloo processes, without a GPU."""
     cfg = semi_config(shapes_config, 's4m_shapes_5p', iters=3)
     cfg.model.teacher_checkpoint = teacher_file
+    cfg.default_hooks.thresholds = dict(
+        type='PrecisionThresholdHook',
+        interval=1,
+        min_thr=0.05,
+        max_thr=0.2,
+        min_count=1,
+    )
     cfg.custom_imports.imports.append('rank_spy')
     cfg.custom_hooks = [dict(type='RankSpy', folder=str(tmp_path))]
     path = tmp_path / 'dist.py'
@@ -58,6 +65,8 @@ def test_two_processes__equal_weights_on_both_ranks(
         '        state = dict(runner.model.module.named_parameters())\n'
         '        state = {k: v.detach() for k, v in state.items()}\n'
         '        self.save(state, "rank")\n'
+        '        labeler = runner.model.module.pseudo_labeler\n'
+        '        self.save(labeler.thresholds, "thresholds")\n'
     )
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
@@ -84,6 +93,10 @@ def test_two_processes__equal_weights_on_both_ranks(
     assert not torch.equal(one[key], loaded[key.removeprefix('student.')])
     checkpoint = torch.load(f'{cfg.work_dir}/iter_3.pth', weights_only=False)
     assert len(checkpoint['random_states']) == 2
+    # The labelled images of both processes set the thresholds.
+    assert checkpoint['precision_thresholds'][0].sum() > 0
+    one, two = (torch.load(tmp_path / f'thresholds{r}.pt') for r in (0, 1))
+    assert len(one) == 8 and torch.equal(one, two)
     # Equal networks and one order of images, but each rank's own draws.
     one, two = (torch.load(tmp_path / f'first{r}.pt') for r in (0, 1))
     assert equal(one['weights'], two['weights'])

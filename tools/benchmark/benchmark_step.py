@@ -35,6 +35,7 @@ COMPARISONS = dict(
     ema='mean_teacher',
     gd='guided_distillation_step',
     pxl='pixel_contrast',
+    remedies='remedies',
 )
 
 
@@ -69,7 +70,7 @@ def main() -> None:
     parser.add_argument(
         '--gd-config',
         default='guided_distillation_shapes_5p',
-        help='of the comparison gd',
+        help='of the comparisons gd and remedies',
     )
     add_cfg_options(parser)
     parser.add_argument('--out', type=Path, help='write JSON here')

@@ -7,6 +7,7 @@ from .hooks import (
     AnnotationCheckHook,
     BurnInMeanTeacherHook,
     ContrastiveDiagnosticsHook,
+    PrecisionThresholdHook,
     PseudoLabelRefineHook,
     RandomStateHook,
 )
@@ -17,6 +18,7 @@ __all__ = [
     'BurnInMeanTeacherHook',
     'CPUDistributedDataParallel',
     'ContrastiveDiagnosticsHook',
+    'PrecisionThresholdHook',
     'PseudoLabelRefineHook',
     'RandomStateHook',
     'SegmentorOptimWrapperConstructor',

@@ -11,13 +11,16 @@ import numpy as np
 import torch
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS, MODELS
+from mmdet.utils import InstanceList
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 from rich.progress import track
+from torch import nn
 
 from s4m.datasets.coco_io import read_coco
+from s4m.structures import replace_fields
 from s4m.structures.masks import masks_at_image_size, pad_masks
 from s4m.utils.checkpoints import load_teacher
 from s4m.visualization import grid, panel
@@ -47,7 +50,8 @@ def quality_of_teacher(
 
     The weights are ``cfg.model.teacher_checkpoint``. The pseudo-labels of the
     unlabelled images at test size are compared before and after refinement,
-    as in S4M's motivating figure. Labelled images are ignored.
+    as in S4M's motivating figure. Labelled images are ignored, and so are
+    pseudo-labels that the refiner removes.
 
     Args:
         cfg (Config): Config of a ``SemiInstanceSegmentor``.
@@ -78,6 +82,7 @@ def quality_of_teacher(
     model = MODELS.build(cfg.model)
     load_teacher(model.teacher, cfg.model.teacher_checkpoint)
     model = model.to(get_device()).eval()
+    model.pseudo_labeler.register_forward_hook(_add_positions)
     labeled = cfg.train_dataloader.dataset.labeled
     dataset = _unlabeled_dataset(cfg, ann_file)
     chosen = unlabeled_indices(
@@ -105,10 +110,13 @@ def quality_of_teacher(
         (sample,) = data['data_samples']['unsup_teacher']
         size = tuple(rgb.shape[-2:])
         steps = model.pseudo_label(data['inputs'], data['data_samples'])
-        refined = steps.teacher if steps.refined is None else steps.refined
+        (teacher,) = steps.teacher
+        (refined,) = steps.teacher if steps.refined is None else steps.refined
+        if 'position' in refined:
+            teacher = teacher[refined.position]
         masks = dict(
-            teacher_mask=masks_at_image_size(steps.teacher[0], size),
-            refined_mask=masks_at_image_size(refined[0], size),
+            teacher_mask=masks_at_image_size(teacher, size),
+            refined_mask=masks_at_image_size(refined, size),
         )
         gt, crowds = (
             InstanceData(
@@ -117,8 +125,8 @@ def quality_of_teacher(
             )
             for instances in (sample.gt_instances, sample.ignored_instances)
         )
-        comparison.add(steps.teacher[0], masks, gt, crowds)
-        if len(rows) < num_pictures and len(steps.teacher[0]) > 1:
+        comparison.add(teacher, masks, gt, crowds)
+        if len(rows) < num_pictures and len(teacher) > 1:
             h, w = sample.img_shape[:2]
             rows.append(
                 [
@@ -132,6 +140,18 @@ def quality_of_teacher(
             f'labelled ones, of {labeled.ann_file}, are left out.'
         )
     return comparison.figures(), grid(rows)
+
+
+def _add_positions(
+    labeler: nn.Module, args: tuple, labels: InstanceList
+) -> InstanceList:
+    """Number the pseudo-labels, so that those that remain are known."""
+    return [
+        replace_fields(
+            item, position=torch.arange(len(item), device=item.labels.device)
+        )
+        for item in labels
+    ]
 
 
 def _unlabeled_dataset(cfg: Config, ann_file: str | Path) -> CocoDataset:

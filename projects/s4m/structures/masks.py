@@ -10,6 +10,9 @@ from mmdet.structures.mask import BitmapMasks
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+#: Number of pixels that :func:`pairwise_iou` multiplies at a time.
+_PIXELS = 2**18
+
 
 def spatial_size(maps: Tensor) -> tuple[int, int]:
     """Height and width of maps.
@@ -244,16 +247,85 @@ def paired_iou(a: Tensor, b: Tensor) -> Tensor:
 def pairwise_iou(a: Tensor, b: Tensor) -> Tensor:
     """Compute the IoU of each mask of one list with each of another.
 
+    The products are exact inside autocast too: a half-precision sum would
+    round areas above 2048 pixels.
+
     Args:
-        a (Tensor): (n, h, w) bool.
-        b (Tensor): (m, h, w) bool.
+        a (Tensor): (..., n, h, w) bool.
+        b (Tensor): (..., m, h, w) bool with the same leading dimensions.
 
     Returns:
-        Tensor: (n, m) fp32, 0 where both masks are empty.
+        Tensor: (..., n, m) fp32, 0 where both masks are empty.
     """
-    if len(a) == 0 or len(b) == 0:
-        return torch.zeros(len(a), len(b), device=a.device)
-    flat, other = a.flatten(1).float(), b.flatten(1).float()
-    inter = flat @ other.T
-    union = flat.sum(1)[:, None] + other.sum(1)[None] - inter
+    flat, other = a.flatten(-2), b.flatten(-2)
+    inter = torch.zeros(
+        (*a.shape[:-2], b.shape[-3]), dtype=torch.float32, device=a.device
+    )
+    with torch.autocast(a.device.type, enabled=False):
+        # Parts of the pixels: only some of them are floats at a time.
+        for x, y in zip(
+            flat.split(_PIXELS, -1), other.split(_PIXELS, -1), strict=True
+        ):
+            inter += x.float() @ y.float().mT
+    union = flat.sum(-1)[..., :, None] + other.sum(-1)[..., None, :] - inter
     return inter / union.clamp(min=1)
+
+
+def outranked(scores: Tensor) -> Tensor:
+    """Compare each score with each other; of equal ones the first is better.
+
+    Args:
+        scores (Tensor): (..., n).
+
+    Returns:
+        Tensor: (..., n, n) bool, whether the item of the row has a worse
+        score than that of the column.
+
+    Example:
+        >>> outranked(torch.tensor([0.5, 0.9])).tolist()
+        [[False, True], [False, False]]
+    """
+    position = torch.arange(scores.shape[-1], device=scores.device)
+    this, other = scores[..., :, None], scores[..., None, :]
+    first = position < position[:, None]
+    return (other > this) | ((other == this) & first)
+
+
+def mask_nms(
+    masks: Tensor,
+    scores: Tensor,
+    iou_thr: float,
+    valid: Tensor | None = None,
+) -> Tensor:
+    """Suppress duplicates greedily, as the suppression of boxes does.
+
+    From the best score to the worst, a mask stays unless its IoU with a
+    better one that stays exceeds the threshold. Classes do not matter. Of
+    equal scores, the first is the better one.
+
+    The loop applies the definition to all masks at once. Its step t settles
+    the masks that depend on a chain of t better ones, so n - 1 steps settle
+    all. The host never waits for the device.
+
+    Args:
+        masks (Tensor): (..., n, h, w) bool.
+        scores (Tensor): (..., n).
+        iou_thr (float): IoU above which the mask with the lower score goes.
+        valid (Tensor, optional): (..., n) bool, false for masks that go in
+            any case and suppress no other. Defaults to None, all valid.
+
+    Returns:
+        Tensor: (..., n) bool, true for the masks that stay.
+
+    Example:
+        >>> masks = torch.tensor([[[1, 1, 1]], [[1, 1, 0]], [[1, 0, 0]]])
+        >>> mask_nms(masks.bool(), torch.tensor([0.9, 0.8, 0.7]), 0.4).tolist()
+        [True, False, True]
+    """
+    rival = outranked(scores) & (pairwise_iou(masks, masks) > iou_thr)
+    if valid is None:
+        valid = torch.ones_like(scores, dtype=torch.bool)
+    keep = valid
+    for _ in range(scores.shape[-1] - 1):
+        keep = valid & ~(rival & keep[..., None, :]).any(-1)
+    return keep

@@ -51,9 +51,9 @@ FIELDS = {
     'scores': Field(1, 'float', '', 'labeller', 'student', True),
     'masks': Field(3, 'bool', 'either', 'labeller, refiner', 'all', True),
     'mask_logits': Field(3, 'float', 'logits', 'labeller', 'refiner, paste'),
-    'weights': Field(1, 'float', '', 'labeller', 'student'),
+    'weights': Field(1, 'float', '', 'labeller, refiner', 'student'),
     'refined': Field(1, 'bool', '', 'refiner', 'refinement log'),
-    'refine_iou': Field(1, 'float', '', 'refiner', 'refinement log'),
+    'refine_iou': Field(1, 'float', '', 'refiner', 'refiner, log'),
     'pasted': Field(1, 'bool', '', 'copy-paste', 'strong augmentation'),
 }
 

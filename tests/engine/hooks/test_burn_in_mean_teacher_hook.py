@@ -45,11 +45,37 @@ def test_pairs__other_names():
         (dict(burn_in=-1), 'burn_in'),
         (dict(burn_in=1, momentum=0), 'momentum'),
         (dict(burn_in=1, strategy='soft'), 'strategy'),
+        (dict(burn_in=1, ema_start=-1), 'ema_start'),
+        (dict(burn_in=1, strategy='fixed', ema_start=2), 'ema_start=2'),
     ],
 )
 def test_mean_teacher__bad_value(options, message):
     with pytest.raises(ValueError, match=message):
         BurnInMeanTeacherHook(**options)
+
+
+@pytest.mark.parametrize(
+    ('ema_start', 'moves'),
+    [
+        (0, [0, 0, 1, 0.25, 0.25, 0.25, 0.25]),
+        (1, [0, 0, 1, 0, 0.25, 0.25, 0.25]),
+        (3, [0, 0, 1, 0, 0, 0, 0.25]),
+    ],
+)
+def test_ema_start__the_copy_stays_for_so_long(monkeypatch, ema_start, moves):
+    model = nn.Module()
+    model.teacher_checkpoint = None
+    model.semi_train_cfg = dict(unsup_weight=1.0)
+    hook = BurnInMeanTeacherHook(2, momentum=0.25, ema_start=ema_start)
+    hook._accumulation = 1
+    got = [0.0] * 7
+    runner = SimpleNamespace(model=model, iter=0)
+    monkeypatch.setattr(
+        hook, 'update', lambda share: got.__setitem__(runner.iter, share)
+    )
+    for runner.iter in range(7):
+        hook.before_train_iter(runner, 0)
+    assert got == moves
 
 
 class TestTeacherCheckpoint:

@@ -258,7 +258,7 @@ def test_teacher__never_trains(model):
 
 def test_teacher__builds_no_graph(model):
     inputs, samples = _batch()
-    model.pseudo_labeler.cls_thr = 0.0
+    model.pseudo_labeler.set_thresholds(torch.zeros(1))
     out = model.get_pseudo_instances(
         inputs['unsup_teacher'], samples['unsup_teacher']
     )

@@ -82,9 +82,13 @@ class BurnInMeanTeacherHook(Hook):
             which is a decay of 0.9996 in the papers.
         strategy (str): ``guided``, ``standard`` or ``fixed``. Defaults to
             ``guided``.
+        ema_start (int): Number of iterations for which the copy at the end of
+            burn-in stays as it is before the moving average begins. Defaults
+            to 0.
 
     Raises:
-        ValueError: if an argument is out of range.
+        ValueError: if an argument is out of range, or ``ema_start`` is given
+            for a teacher that is fixed.
 
     Example:
         >>> hook = HOOKS.build(
@@ -98,6 +102,7 @@ class BurnInMeanTeacherHook(Hook):
         burn_in: int,
         momentum: float = 0.0004,
         strategy: str = 'guided',
+        ema_start: int = 0,
     ) -> None:
         if burn_in < 0:
             raise ValueError(f'burn_in must be >= 0, got {burn_in}')
@@ -107,9 +112,17 @@ class BurnInMeanTeacherHook(Hook):
             raise ValueError(
                 f'strategy must be one of {_STRATEGIES}, got {strategy!r}'
             )
+        if ema_start < 0:
+            raise ValueError(f'ema_start must be >= 0, got {ema_start}')
+        if ema_start and strategy == 'fixed':
+            raise ValueError(
+                f"ema_start={ema_start} has no effect with strategy='fixed', "
+                'whose teacher never changes: remove ema_start.'
+            )
         self.burn_in = burn_in
         self.momentum = momentum
         self.strategy = strategy
+        self.ema_start = ema_start
 
     @property
     def needs_teacher(self) -> bool:
@@ -212,6 +225,8 @@ class BurnInMeanTeacherHook(Hook):
             return
         if iteration == self.burn_in:
             self.update(1.0)
+        elif iteration <= self.burn_in + self.ema_start:
+            return
         elif iteration % self._accumulation == 0:
             self.update(self.momentum)
 

@@ -9,8 +9,9 @@ from mmdet.registry import MODELS
 from mmdet.utils import ConfigType, InstanceList
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
-from torch import Tensor
+from torch import Tensor, nn
 
+from s4m.structures import replace_fields
 from s4m.structures.pseudo_instances import TARGET_FIELDS
 
 
@@ -29,8 +30,12 @@ class DistillMask2FormerHead(Mask2FormerHead):
       Mask2Former; MMDet counts an image without objects as one object;
     * the pixel decoder may have no deformable encoder, such as the
       ``DPTPixelDecoder``;
-    * targets keep the ``scores`` and ``weights`` of pseudo-labels, which this
-      head does not read but a subclass may.
+    * targets keep the ``scores`` and ``weights`` of pseudo-labels. A weight
+      multiplies the classification, mask and dice loss of the query that is
+      matched with the pseudo-label. The losses are divided by the same
+      numbers as without weights, so weights of 1 change nothing and a small
+      weight makes the loss smaller. "No object" and matching costs have no
+      weights. A subclass may read the scores.
 
     Pseudo-labelling reads the logits of each query from ``forward``, and
     distillation reads the mask features, which are the first output of the
@@ -46,9 +51,11 @@ class DistillMask2FormerHead(Mask2FormerHead):
     Attributes:
         target_masks (str): ``tensor``, so that pseudo-labels arrive as bool
             tensors; see :func:`~s4m.structures.project_pseudo_instances`.
+        reads_weights (bool): True, so that pseudo-labels may have weights.
     """
 
     target_masks = 'tensor'
+    reads_weights = True
 
     def __init__(
         self,
@@ -71,6 +78,8 @@ class DistillMask2FormerHead(Mask2FormerHead):
             num_transformer_feat_level=num_transformer_feat_level,
             **kwargs,
         )
+        #: Weights of the matched queries of each image of a decoder layer.
+        self._matched_weights: list[Tensor] = []
 
     def preprocess_gt(
         self, batch_gt_instances: InstanceList, batch_gt_semantic_segs: list
@@ -133,6 +142,93 @@ class DistillMask2FormerHead(Mask2FormerHead):
         )
         num_objects = sum(len(gt.labels) for gt in batch_gt_instances)
         return (*targets[:4], num_objects, *targets[5:])
+
+    def _get_targets_single(
+        self,
+        cls_score: Tensor,
+        mask_pred: Tensor,
+        gt_instances: InstanceData,
+        img_meta: dict,
+    ) -> tuple:
+        """Match one image, and hand the weights of objects to their queries.
+
+        Args:
+            cls_score (Tensor): (Q, C + 1) class logits.
+            mask_pred (Tensor): (Q, h, w) mask logits.
+            gt_instances (InstanceData): Objects, perhaps with ``weights``.
+            img_meta (dict): Metainfo of the image.
+
+        Returns:
+            tuple: MMDet's targets; the second item is the (Q, ) weights of
+            the classification.
+        """
+        targets = super()._get_targets_single(
+            cls_score, mask_pred, gt_instances, img_meta
+        )
+        if 'weights' not in gt_instances:
+            return targets
+        labels, label_weights, *rest, sampling = targets
+        weights = gt_instances.weights.to(cls_score.dtype)
+        # In the order of the queries, as MMDet orders the mask targets.
+        matched = weights[sampling.pos_assigned_gt_inds]
+        self._matched_weights.append(matched)
+        label_weights = label_weights.to(cls_score.dtype)
+        label_weights[sampling.pos_inds] = matched
+        return (labels, label_weights, *rest, sampling)
+
+    def _loss_by_feat_single(
+        self,
+        cls_scores: Tensor,
+        mask_preds: Tensor,
+        batch_gt_instances: InstanceList,
+        batch_img_metas: list[dict],
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Compute MMDet's losses of one decoder layer, perhaps weighted.
+
+        Args:
+            cls_scores (Tensor): (B, Q, C + 1) class logits.
+            mask_preds (Tensor): (B, Q, h, w) mask logits.
+            batch_gt_instances (list[InstanceData]): Objects of each image,
+                perhaps with ``weights``.
+            batch_img_metas (list[dict]): Metainfo of each image.
+
+        Returns:
+            tuple[Tensor, Tensor, Tensor]: Classification, mask and dice loss.
+        """
+        args = cls_scores, mask_preds, batch_gt_instances, batch_img_metas
+        if not any('weights' in gt for gt in batch_gt_instances):
+            return super()._loss_by_feat_single(*args)
+        gts = [
+            gt
+            if 'weights' in gt
+            else replace_fields(
+                gt, weights=cls_scores.new_ones(len(gt.labels))
+            )
+            for gt in batch_gt_instances
+        ]
+        # MMDet's method matches the queries and calls the two mask losses,
+        # to which it gives no weights.
+        self._matched_weights.clear()
+        hooks = [
+            loss.register_forward_pre_hook(self._add_weights, with_kwargs=True)
+            for loss in (self.loss_mask, self.loss_dice)
+        ]
+        try:
+            return super()._loss_by_feat_single(
+                cls_scores, mask_preds, gts, batch_img_metas
+            )
+        finally:
+            self._matched_weights.clear()
+            for hook in hooks:
+                hook.remove()
+
+    def _add_weights(
+        self, loss: nn.Module, args: tuple[Tensor, ...], kwargs: dict
+    ) -> tuple[tuple[Tensor, ...], dict]:
+        """Give a mask loss the weight of each object or of its points."""
+        weights = torch.cat(self._matched_weights)
+        repeats = len(args[0]) // len(weights)
+        return args, dict(kwargs, weight=weights.repeat_interleave(repeats))
 
     def loss_by_feat(
         self,

@@ -20,8 +20,10 @@ from s4m.structures.masks import spatial_size
 
 from ..batch_augments import valid_sizes
 from ..promptable import SegmenterOwner
+from .batch_norm_statistics import check_bn_stats, untouched_statistics
+from .student_heads import check_weights_are_read, kind_of_target_masks
 
-_TRAIN_CFG = dict(sup_weight=1.0, unsup_weight=2.0)
+_TRAIN_CFG = dict(sup_weight=1.0, unsup_weight=2.0, bn_stats='all')
 _TEST_CFG = dict(
     predict_on='student', forward_on='student', extract_feat_on='student'
 )
@@ -58,14 +60,16 @@ class SemiInstanceSegmentor(SemiBaseDetector):
             taken. A training that resumes does not read it.
         semi_train_cfg (dict, optional): ``sup_weight`` (1) and
             ``unsup_weight`` (2), the weights of the losses on labelled and on
-            pseudo-labelled images.
+            pseudo-labelled images; ``bn_stats``, the images that update the
+            student's BatchNorm statistics, ``all`` (default) or ``labeled``.
         semi_test_cfg (dict, optional): ``predict_on``, ``forward_on`` and
             ``extract_feat_on`` of ``SemiBaseDetector``, each ``student`` by
             default.
         init_cfg (dict, optional): Initialization config.
 
     Raises:
-        ValueError: if the detector has a segmenter.
+        ValueError: if the detector has a segmenter, or ``bn_stats`` is
+            unknown or does not work with the detector.
 
     Attributes:
         target_masks (str): Kind of masks that the student's head takes, see
@@ -123,14 +127,9 @@ class SemiInstanceSegmentor(SemiBaseDetector):
         self.teacher_checkpoint = teacher_checkpoint
         self.sup_weight = float(self.semi_train_cfg['sup_weight'])
         self.unsup_weight: float | None = None
-        self.target_masks = next(
-            (
-                child.target_masks
-                for child in self.student.children()
-                if hasattr(child, 'target_masks')
-            ),
-            'bitmap',
-        )
+        self.bn_stats = self.semi_train_cfg['bn_stats']
+        check_bn_stats(self.bn_stats, self.student)
+        self.target_masks = kind_of_target_masks(self.student)
 
     # ------------------------------------------------------------ training
     def loss(
@@ -152,7 +151,8 @@ class SemiInstanceSegmentor(SemiBaseDetector):
             ones (``num_pasted``).
 
         Raises:
-            ValueError: if no hook has set :attr:`unsup_weight`.
+            ValueError: if no hook has set :attr:`unsup_weight`, or the
+                student does not read the weights that pseudo-labels have.
         """
         self._check_hook()
         inputs, samples = multi_batch_inputs, multi_batch_data_samples
@@ -178,6 +178,7 @@ class SemiInstanceSegmentor(SemiBaseDetector):
             target_masks=self.target_masks,
             mask_size=spatial_size(steps.teacher[0].masks),
         )
+        check_weights_are_read(self.student, targets)
         labelled = []
         for sample, target in zip(
             samples['unsup_student'], targets, strict=True
@@ -278,7 +279,8 @@ class SemiInstanceSegmentor(SemiBaseDetector):
         Returns:
             dict[str, Tensor]: Losses named ``unsup_*``.
         """
-        losses = self.student.loss(batch_inputs, batch_data_samples)
+        with untouched_statistics(self.student, self.bn_stats == 'labeled'):
+            losses = self.student.loss(batch_inputs, batch_data_samples)
         return rename_loss_dict(
             'unsup_', reweight_loss_dict(losses, self.unsup_weight)
         )

@@ -12,7 +12,11 @@ from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample, SampleList
 from mmdet.utils import InstanceList
 from mmengine.structures import InstanceData
-from torch import Tensor, nn
+from torch import Tensor
+
+from s4m.structures.masks import mask_nms
+
+from .pseudo_labeler import PseudoLabeler
 
 # Stride of the soft masks that replace mask logits; 4, as in Mask2Former.
 _STRIDE = 4
@@ -20,7 +24,7 @@ _EPS = 1e-4
 
 
 @MODELS.register_module()
-class PredictionPseudoLabeler(nn.Module):
+class PredictionPseudoLabeler(PseudoLabeler):
     """Hard pseudo-labels from ``predict()`` of any MMDet instance segmenter.
 
     A prediction becomes a pseudo-label if its score exceeds ``score_thr`` and
@@ -32,9 +36,15 @@ class PredictionPseudoLabeler(nn.Module):
             exceed, one for all classes or one for each. Defaults to 0.5.
         size_thr (float): Area in pixels of the image that masks have to
             exceed. Defaults to 80.
+        nms_iou_thr (float, optional): IoU above which the prediction with the
+            lower score is a duplicate, whatever its class. Defaults to None,
+            which leaves suppression to the detector's ``test_cfg``.
+        weight_by (str, optional): Weight of a pseudo-label in the student's
+            losses; ``score`` is the detector's score. Defaults to None, no
+            weights.
 
     Raises:
-        ValueError: if a threshold is out of range.
+        ValueError: if an argument is out of range.
 
     Example:
         >>> pred = InstanceData(
@@ -48,24 +58,14 @@ class PredictionPseudoLabeler(nn.Module):
         ([0], torch.Size([1, 32, 32]))
     """
 
-    score_thr: Tensor
-
     def __init__(
-        self, score_thr: float | Sequence[float] = 0.5, size_thr: float = 80.0
+        self,
+        score_thr: float | Sequence[float] = 0.5,
+        size_thr: float = 80.0,
+        nms_iou_thr: float | None = None,
+        weight_by: str | None = None,
     ) -> None:
-        super().__init__()
-        values = (
-            [float(score_thr)]
-            if isinstance(score_thr, int | float)
-            else [float(v) for v in score_thr]
-        )
-        if not values or not all(0 <= v <= 1 for v in values):
-            raise ValueError(f'score_thr must be in 0..1, got {score_thr}')
-        if size_thr < 0:
-            raise ValueError(f'size_thr must be >= 0, got {size_thr}')
-        self.size_thr = size_thr
-        thresholds = torch.tensor(values)
-        self.register_buffer('score_thr', thresholds, persistent=False)
+        super().__init__(score_thr, size_thr, nms_iou_thr, weight_by)
 
     @torch.no_grad()
     def run_teacher(
@@ -116,8 +116,9 @@ class PredictionPseudoLabeler(nn.Module):
 
         Returns:
             list[InstanceData]: ``labels``, ``scores``, ``masks`` (n, H, W)
-            bool on the padded view, and ``mask_logits`` (n, H / 4, W / 4),
-            the logit of the share of each cell that the mask covers.
+            bool on the padded view, ``mask_logits`` (n, H / 4, W / 4),
+            the logit of the share of each cell that the mask covers, and
+            ``weights`` (n, ) where there is a weighting.
 
         Raises:
             ValueError: if ``score_thr`` has fewer values than classes.
@@ -130,7 +131,7 @@ class PredictionPseudoLabeler(nn.Module):
     def _select(
         self, pred: InstanceData, padded: tuple[int, int]
     ) -> InstanceData:
-        thresholds = self.score_thr
+        thresholds = self.thresholds
         if len(thresholds) > 1:
             if len(pred) and int(pred.labels.max()) >= len(thresholds):
                 raise ValueError(
@@ -141,15 +142,21 @@ class PredictionPseudoLabeler(nn.Module):
         masks = pred.masks.bool()
         area = masks.sum((1, 2), dtype=torch.int32)
         keep = (pred.scores > thresholds) & (area > self.size_thr)
-        masks = masks[keep]
-        height, width = masks.shape[-2:]
-        masks = F.pad(masks, (0, padded[1] - width, 0, padded[0] - height))
-        share = F.avg_pool2d(masks[:, None].float(), _STRIDE, ceil_mode=True)[
-            :, 0
-        ]
-        return InstanceData(
+        item = InstanceData(
             labels=pred.labels[keep],
             scores=pred.scores[keep],
-            masks=masks,
-            mask_logits=share.clamp(_EPS, 1 - _EPS).logit(),
+            masks=masks[keep],
         )
+        if self.nms_iou_thr is not None:
+            item = item[mask_nms(item.masks, item.scores, self.nms_iou_thr)]
+        height, width = item.masks.shape[-2:]
+        item.masks = F.pad(
+            item.masks, (0, padded[1] - width, 0, padded[0] - height)
+        )
+        share = F.avg_pool2d(
+            item.masks[:, None].float(), _STRIDE, ceil_mode=True
+        )[:, 0]
+        item.mask_logits = share.clamp(_EPS, 1 - _EPS).logit()
+        if self.weight_by == 'score':
+            item.weights = item.scores
+        return item

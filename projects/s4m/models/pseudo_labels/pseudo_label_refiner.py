@@ -7,10 +7,12 @@ import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
 from mmdet.utils import ConfigType, InstanceList
+from mmengine.structures import InstanceData
 from torch import Tensor
 
 from s4m.structures import replace_fields
 from s4m.structures.masks import (
+    mask_nms,
     masks_at_image_size,
     paired_iou,
     resize_masks,
@@ -19,6 +21,7 @@ from s4m.structures.masks import (
 )
 
 from ..promptable import SegmenterOwner, best_mask
+from .pseudo_labeler import check_iou_thr
 
 _SAMPLINGS = ('softmax', 'in_mask')
 
@@ -83,7 +86,9 @@ class PseudoLabelRefiner(SegmenterOwner):
     <https://arxiv.org/abs/2504.05301>`_: K points are drawn from each mask
     and together prompt the segmenter. Its hypothesis with the highest
     predicted IoU becomes the mask; the class does not change. All masks of
-    all images are refined in one batch.
+    all images are refined in one batch. By default no pseudo-label is
+    removed; the options ``min_refine_iou`` and ``nms_iou_thr`` remove some,
+    in this order.
 
     Args:
         segmenter (dict): Config of a promptable segmenter, see
@@ -92,6 +97,15 @@ class PseudoLabelRefiner(SegmenterOwner):
             Defaults to 3.
         point_sampling (str): ``softmax`` [released code] or ``in_mask``
             [paper], see :func:`sample_mask_points`. Defaults to ``softmax``.
+        min_refine_iou (float): IoU of the teacher's and the segmenter's mask
+            that a pseudo-label needs to stay. Defaults to 0, which keeps all.
+        nms_iou_thr (float, optional): IoU of refined masks above which the
+            pseudo-label with the lower score is a duplicate: two prompts that
+            give one mask are one object. Defaults to None, which keeps
+            duplicates.
+        weight_by_iou (bool): Whether ``refine_iou`` weights the
+            pseudo-labels in the student's losses, multiplied by the weights
+            of the labeller where it gave some. Defaults to False.
 
     Raises:
         ValueError: if an argument is out of range.
@@ -110,6 +124,9 @@ class PseudoLabelRefiner(SegmenterOwner):
         segmenter: ConfigType,
         points_per_mask: int = 3,
         point_sampling: str = 'softmax',
+        min_refine_iou: float = 0.0,
+        nms_iou_thr: float | None = None,
+        weight_by_iou: bool = False,
     ) -> None:
         super().__init__()
         if points_per_mask < 1:
@@ -121,9 +138,16 @@ class PseudoLabelRefiner(SegmenterOwner):
                 f'point_sampling must be one of {_SAMPLINGS}, '
                 f'got {point_sampling!r}'
             )
+        if min_refine_iou is None:
+            raise ValueError('min_refine_iou must be in 0..1, got None')
+        check_iou_thr('min_refine_iou', min_refine_iou)
+        check_iou_thr('nms_iou_thr', nms_iou_thr)
         self.configure_segmenter(segmenter)
         self.points_per_mask = points_per_mask
         self.point_sampling = point_sampling
+        self.min_refine_iou = min_refine_iou
+        self.nms_iou_thr = nms_iou_thr
+        self.weight_by_iou = weight_by_iou
 
     @torch.no_grad()
     def forward(self, rgb: Tensor, instances: InstanceList) -> InstanceList:
@@ -140,7 +164,7 @@ class PseudoLabelRefiner(SegmenterOwner):
             two more fields: ``refine_iou`` (n, ), the IoU of the teacher's
             mask and the segmenter's at (h, w), and ``refined`` (n, ) bool,
             false where no point could prompt the segmenter and the mask is
-            still the teacher's.
+            still the teacher's. With a threshold, n may be smaller.
         """
         image_size = spatial_size(rgb)
         counts = [len(item) for item in instances]
@@ -155,11 +179,26 @@ class PseudoLabelRefiner(SegmenterOwner):
         ):
             masks[~refined] = masks_at_image_size(item[~refined], image_size)
             out.append(
-                replace_fields(
-                    item, masks=masks, refine_iou=iou, refined=refined
+                self._select(
+                    replace_fields(
+                        item, masks=masks, refine_iou=iou, refined=refined
+                    )
                 )
             )
         return out
+
+    def _select(self, item: InstanceData) -> InstanceData:
+        """Remove and weight refined pseudo-labels, where options say so."""
+        if self.weight_by_iou:
+            weights = item.get('weights', torch.ones_like(item.refine_iou))
+            item.weights = weights * item.refine_iou
+        if self.min_refine_iou == 0 and self.nms_iou_thr is None:
+            return item
+        # What the segmenter contradicts does not suppress other masks.
+        keep = item.refine_iou >= self.min_refine_iou
+        if self.nms_iou_thr is not None:
+            keep = mask_nms(item.masks, item.scores, self.nms_iou_thr, keep)
+        return item[keep]
 
     def _refine(
         self,

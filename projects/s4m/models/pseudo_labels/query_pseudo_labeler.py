@@ -3,32 +3,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from mmdet.models.detectors import BaseDetector
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
 from mmdet.utils import InstanceList
 from mmengine.structures import InstanceData
-from torch import Tensor, nn
+from torch import Tensor
+
+from s4m.structures.masks import mask_nms
+
+from .pseudo_labeler import PseudoLabeler
 
 
 @MODELS.register_module()
-class QueryPseudoLabeler(nn.Module):
+class QueryPseudoLabeler(PseudoLabeler):
     """Hard pseudo-labels from the confident queries of a MaskFormer.
 
     As in `Guided Distillation <https://arxiv.org/abs/2308.02668>`_, a query
     becomes a pseudo-label if its class is not "no object", its class
     probability exceeds ``cls_thr`` and its soft mask is larger than
-    ``size_thr``. Pseudo-labels are not weighted and may overlap.
+    ``size_thr``. By default, pseudo-labels are not weighted and may overlap.
 
     Args:
-        cls_thr (float): Softmax probability over K + 1 classes that a query
-            has to exceed. Defaults to 0.7.
+        cls_thr (float | Sequence[float]): Softmax probability over K + 1
+            classes that a query has to exceed, one for all classes or one for
+            each of the K. Defaults to 0.7.
         size_thr (float): Sum of mask probabilities, in pixels of the (h, w)
             mask logits, that a query has to exceed. Defaults to 5.
+        nms_iou_thr (float, optional): IoU above which the query with the
+            lower class probability is a duplicate, whatever its class.
+            Defaults to None, which keeps duplicates.
+        weight_by (str, optional): Weight of a pseudo-label in the student's
+            losses: ``score`` is its class probability, ``mask_score`` is the
+            class probability times the mean probability of the mask's
+            pixels, which is Mask2Former's score at inference. Defaults to
+            None, no weights.
 
     Raises:
-        ValueError: if ``cls_thr`` is outside 0..1 or ``size_thr`` negative.
+        ValueError: if an argument is out of range.
 
     Example:
         >>> cls_logits = torch.tensor([[[9.0, 0.0], [0.0, 9.0]]])
@@ -38,14 +53,17 @@ class QueryPseudoLabeler(nn.Module):
         [0]
     """
 
-    def __init__(self, cls_thr: float = 0.7, size_thr: float = 5.0) -> None:
-        super().__init__()
-        if not 0 <= cls_thr <= 1:
-            raise ValueError(f'cls_thr must be in 0..1, got {cls_thr}')
-        if size_thr < 0:
-            raise ValueError(f'size_thr must be >= 0, got {size_thr}')
-        self.cls_thr = cls_thr
-        self.size_thr = size_thr
+    thr_name = 'cls_thr'
+    weightings = ('score', 'mask_score')
+
+    def __init__(
+        self,
+        cls_thr: float | Sequence[float] = 0.7,
+        size_thr: float = 5.0,
+        nms_iou_thr: float | None = None,
+        weight_by: str | None = None,
+    ) -> None:
+        super().__init__(cls_thr, size_thr, nms_iou_thr, weight_by)
 
     @torch.no_grad()
     def run_teacher(
@@ -83,19 +101,47 @@ class QueryPseudoLabeler(nn.Module):
         Returns:
             list[InstanceData]: ``labels`` (n, ), ``scores`` (n, ),
             ``mask_logits`` (n, h, w) fp32 and ``masks`` (n, h, w) bool of
-            each image.
+            each image, and ``weights`` (n, ) where there is a weighting.
+
+        Raises:
+            ValueError: if ``cls_thr`` has another number of values than there
+                are classes.
         """
         cls_logits, mask_logits = outputs[0][-1], outputs[1][-1].float()
+        num_classes = cls_logits.shape[-1] - 1
+        if len(self.thresholds) not in (1, num_classes):
+            raise ValueError(
+                f'cls_thr has {len(self.thresholds)} values, but the teacher '
+                f'has {num_classes} classes: give one value or one for each.'
+            )
         scores, labels = cls_logits.float().softmax(-1).max(-1)
-        keep = labels != cls_logits.shape[-1] - 1
-        keep &= scores > self.cls_thr
+        keep = labels != num_classes
+        # "No object" has no threshold; any value does for it.
+        thresholds = self.thresholds.expand(num_classes)
+        keep &= scores > thresholds[labels.clamp(max=num_classes - 1)]
         keep &= mask_logits.sigmoid().sum((2, 3)) > self.size_thr
+        if self.nms_iou_thr is not None:
+            # For all queries at once: n is unknown to the host until below.
+            keep = mask_nms(mask_logits > 0, scores, self.nms_iou_thr, keep)
         return [
-            InstanceData(
-                labels=labels[i, valid],
-                scores=scores[i, valid],
-                mask_logits=mask_logits[i, valid],
-                masks=mask_logits[i, valid] > 0,
+            self._weighted(
+                InstanceData(
+                    labels=labels[i, valid],
+                    scores=scores[i, valid],
+                    mask_logits=mask_logits[i, valid],
+                    masks=mask_logits[i, valid] > 0,
+                )
             )
             for i, valid in enumerate(keep)
         ]
+
+    def _weighted(self, item: InstanceData) -> InstanceData:
+        """Add the weights, where there are any, to new pseudo-labels."""
+        if self.weight_by == 'score':
+            item.weights = item.scores
+        elif self.weight_by == 'mask_score':
+            inside = (item.mask_logits.sigmoid() * item.masks).sum((1, 2))
+            item.weights = item.scores * (
+                inside / item.masks.sum((1, 2)).clamp(min=1)
+            )
+        return item
