@@ -7,6 +7,7 @@ from .hooks import (
     AnnotationCheckHook,
     BurnInMeanTeacherHook,
     ContrastiveDiagnosticsHook,
+    PseudoLabelDriftHook,
     PseudoLabelRefineHook,
     RandomStateHook,
 )
@@ -17,6 +18,7 @@ __all__ = [
     'BurnInMeanTeacherHook',
     'CPUDistributedDataParallel',
     'ContrastiveDiagnosticsHook',
+    'PseudoLabelDriftHook',
     'PseudoLabelRefineHook',
     'RandomStateHook',
     'SegmentorOptimWrapperConstructor',

@@ -29,6 +29,8 @@ class CocoInstanceMetric(CocoMetric):
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Compute the metrics, as fractions."""
+        if self._coco_api is not None:
+            self.img_ids = [pred['img_id'] for _, pred in results]
         metrics = super().compute_metrics(results)
         names = self.metric_items or (
             'mAP',

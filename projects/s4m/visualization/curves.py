@@ -13,6 +13,17 @@ import numpy as np
 
 Points = list[tuple[int, float]]
 
+#: Names of the AP in the results of a validation, of which the first is drawn.
+_APS = ('cityscapes/mAP', 'coco/segm_mAP')
+#: Counts of pseudo-labels: key, style and name.
+_COUNTS = (('per_image', '-', ''), ('duplicates', ':', 'duplicates'))
+#: Counts of pseudo-labels beside the ground truth: key, style and name.
+_WRONG = (
+    ('without_object', '.-', 'without an object'),
+    ('second', '.--', 'second of an object'),
+    ('wrong_class', '.:', 'wrong class'),
+)
+
 
 def read_scalars(work_dir: str | Path) -> list[tuple[int, dict[str, Any]]]:
     """Read the logged values of a run, including its resumptions.
@@ -137,7 +148,7 @@ def draw_plots(
     # pyplot would choose a backend, which is the user's choice.
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(13, 3.6), layout='tight')
+    figure = Figure(figsize=(4.33 * len(plots), 3.6), layout='tight')
     panels = figure.subplots(1, len(plots), squeeze=False)[0]
     for axes, plot in zip(panels, plots, strict=True):
         for line in plot.lines:
@@ -242,3 +253,61 @@ def plot_contrastive_curves(
         points = curve(scalars, 'loss_contrast')
         loss.lines.append(Line(points, label, color))
     draw_plots([margin, rate, loss], path, window)
+
+
+def plot_drift_curves(
+    runs: Mapping[str, str | Path], path: str | Path
+) -> None:
+    """Draw AP and pseudo-labels of runs with a ``PseudoLabelDriftHook``.
+
+    The plots show the AP of student and teacher at each validation, numbers
+    of pseudo-labels and duplicates per image and, where the hook knows the
+    ground truth of unlabelled images, what is wrong with the pseudo-labels.
+
+    Args:
+        runs (Mapping[str, str | Path]): Work directories by the name in the
+            legend. A run has the same colour in every plot.
+        path (str | Path): Picture to write.
+
+    Raises:
+        ValueError: if no run has logged an AP or numbers of pseudo-labels.
+    """
+    ap = Plot('AP on validation images', y_label='AP x 100')
+    counts = Plot('pseudo-labels', y_label='per image')
+    wrong = Plot('pseudo-labels that are wrong', y_label='per image')
+    masks = Plot('masks of the matching ones', y_label='mask IoU, %')
+    for number, (label, work_dir) in enumerate(runs.items()):
+        color, scalars = f'C{number}', read_scalars(work_dir)
+        for network, style, suffix in (
+            ('student/', '.-', ''),
+            ('', '.-', ''),
+            ('teacher/', '.--', ', teacher'),
+        ):
+            points = curve(scalars, *(network + key for key in _APS))
+            points = [(step, 100 * value) for step, value in points]
+            ap.lines.append(Line(points, label + suffix, color, style))
+        for plot, *lines in (
+            (
+                counts,
+                ('per_image', '-', ''),
+                ('duplicates', ':', 'duplicates'),
+            ),
+            (wrong, *_WRONG),
+            (masks, ('matched_iou', '.-', '')),
+        ):
+            for key, style, what in lines:
+                name = f'{label}, {what}' if what else label
+                points = curve(scalars, f'pseudo_labels/{key}')
+                plot.lines.append(Line(points, name, color, style))
+    plots = [
+        plot
+        for plot in (ap, counts, wrong, masks)
+        if any(line.points for line in plot.lines)
+    ]
+    if not plots:
+        raise ValueError(
+            f'{", ".join(map(str, runs.values()))}: no AP and no numbers of '
+            'pseudo-labels are logged. Were they trained with validations '
+            'and the PseudoLabelDriftHook?'
+        )
+    draw_plots(plots, path)

@@ -2,6 +2,7 @@
 from .annotation_check_hook import AnnotationCheckHook
 from .burn_in_mean_teacher_hook import BurnInMeanTeacherHook
 from .contrastive_diagnostics_hook import ContrastiveDiagnosticsHook
+from .pseudo_label_drift_hook import PseudoLabelDriftHook
 from .pseudo_label_refine_hook import PseudoLabelRefineHook
 from .random_state_hook import RandomStateHook
 
@@ -9,6 +10,7 @@ __all__ = [
     'AnnotationCheckHook',
     'BurnInMeanTeacherHook',
     'ContrastiveDiagnosticsHook',
+    'PseudoLabelDriftHook',
     'PseudoLabelRefineHook',
     'RandomStateHook',
 ]
