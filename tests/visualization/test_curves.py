@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from s4m.visualization import (
     curve,
+    curves,
     plot_contrastive_curves,
+    plot_drift_curves,
     plot_training_curves,
     read_scalars,
 )
@@ -68,3 +70,62 @@ def test_pictures(runs, tmp_path):
             assert (picture == color).all(-1).sum() > 100
     with pytest.raises(ValueError, match='ContrastiveDiagnosticsHook'):
         plot_contrastive_curves({'x': tmp_path}, tmp_path / 'x.png')
+
+
+def test_drift_curves__what_is_there(tmp_path, monkeypatch):
+    """Student and teacher, one network alone, and an empty run."""
+    gt = dict(matched_iou=60.0, without_object=1.5, second=0.8, wrong_class=1)
+    gt = {f'pseudo_labels/{key}': value for key, value in gt.items()}
+    rows = {
+        'semi': [
+            {
+                'step': 10,
+                'pseudo_labels/per_image': 3.4,
+                'pseudo_labels/duplicates': 0.8,
+            },
+            {
+                'step': 20,
+                'student/cityscapes/mAP': 0.2,
+                'teacher/cityscapes/mAP': 0.25,
+                'student/coco/segm_mAP': 0.9,
+                **gt,
+            },
+        ],
+        'alone': [{'step': 20, 'coco/segm_mAP': 0.1}],
+        'empty': [],
+    }
+    for run, lines in rows.items():
+        folder = tmp_path / run / '1/vis_data'
+        folder.mkdir(parents=True)
+        text = '\n'.join(map(json.dumps, lines))
+        (folder / 'scalars.json').write_text(text)
+    drawn = []
+    original = curves.draw_plots
+
+    def draw(plots, path):
+        drawn.append(
+            {
+                line.label: (plot.title, line.points)
+                for plot in plots
+                for line in plot.lines
+                if line.points and plot is not plots[-1]
+            }
+        )
+        original(plots, path)
+
+    monkeypatch.setattr(curves, 'draw_plots', draw)
+    runs = {run: tmp_path / run for run in rows}
+    plot_drift_curves(runs, tmp_path / 'new/drift.png')
+    (lines,) = drawn
+    # x 100, and the first of the two metrics.
+    assert lines['semi, teacher'] == ('AP on validation images', [(20, 25)])
+    assert lines['alone'] == ('AP on validation images', [(20, 10)])
+    assert lines['semi'] == ('pseudo-labels', [(10, 3.4)])
+    assert lines['semi, duplicates'] == ('pseudo-labels', [(10, 0.8)])
+    wrong = 'pseudo-labels that are wrong'
+    assert lines['semi, without an object'] == (wrong, [(20, 1.5)])
+    assert lines['semi, second of an object'] == (wrong, [(20, 0.8)])
+    assert lines['semi, wrong class'] == (wrong, [(20, 1)])
+    assert np.ptp(cv2.imread(str(tmp_path / 'new/drift.png'))) > 0
+    with pytest.raises(ValueError, match='PseudoLabelDriftHook'):
+        plot_drift_curves({'x': tmp_path / 'empty'}, tmp_path / 'x.png')
