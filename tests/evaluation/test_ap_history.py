@@ -66,6 +66,7 @@ def test_history__sentences():
         '(27.8 -> 26.1 -> 24.9 -> 23.3) while, per image, pseudo-labels grew '
         'from 3.4 to 6.4, duplicates grew from 0.8 to 1.6'
     )
+    assert history.growing('x', 'duplicates') and not history.growing('x')
     assert history.describe_end('AP') == (
         'AP: best 27.8 at iteration 1600, last 23.3 at iteration 1900.'
     )

@@ -115,6 +115,14 @@ class ApHistory:
         self._reported = True
         return True
 
+    def growing(self, *keys: str) -> bool:
+        """Check whether one of the figures has grown since the best AP."""
+        before, after = self.best['figures'], self.entries[-1]['figures']
+        return any(
+            key in before and key in after and after[key] > before[key]
+            for key in keys
+        )
+
     def describe_fall(self, whose: str) -> str:
         """Describe the fall from the best value to the last one.
 

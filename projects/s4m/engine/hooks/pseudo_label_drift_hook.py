@@ -208,10 +208,11 @@ class PseudoLabelDriftHook(Hook):
         entries = copy.deepcopy(self.history.entries)
         runner.message_hub.update_info(_HISTORY, entries)
         if falls:
-            fall = self.history.describe_fall(_whose(key))
+            grow = self.history.growing('per_image', 'duplicates')
             runner.logger.warning(
-                f'{fall}: the teacher drifts. {self._best_weights(runner)} '
-                f'{_ADVICE}'
+                f'{self.history.describe_fall(_whose(key))}: the teacher '
+                f'{"drifts" if grow else "may drift"}. '
+                f'{self._best_weights(runner)} {_ADVICE}'
             )
 
     def after_train(self, runner: Runner) -> None:
