@@ -99,33 +99,41 @@ def test_drift_curves__what_is_there(tmp_path, monkeypatch):
         folder.mkdir(parents=True)
         text = '\n'.join(map(json.dumps, lines))
         (folder / 'scalars.json').write_text(text)
-    drawn = []
-    original = curves.draw_plots
+    drawn, draw = [], curves.draw_plots
 
-    def draw(plots, path):
-        drawn.append(
-            {
-                line.label: (plot.title, line.points)
-                for plot in plots
-                for line in plot.lines
-                if line.points and plot is not plots[-1]
-            }
-        )
-        original(plots, path)
+    def spy(plots, path):
+        drawn.extend(plots)
+        draw(plots, path)
 
-    monkeypatch.setattr(curves, 'draw_plots', draw)
+    monkeypatch.setattr(curves, 'draw_plots', spy)
     runs = {run: tmp_path / run for run in rows}
     plot_drift_curves(runs, tmp_path / 'new/drift.png')
-    (lines,) = drawn
-    # x 100, and the first of the two metrics.
-    assert lines['semi, teacher'] == ('AP on validation images', [(20, 25)])
-    assert lines['alone'] == ('AP on validation images', [(20, 10)])
-    assert lines['semi'] == ('pseudo-labels', [(10, 3.4)])
-    assert lines['semi, duplicates'] == ('pseudo-labels', [(10, 0.8)])
-    wrong = 'pseudo-labels that are wrong'
-    assert lines['semi, without an object'] == (wrong, [(20, 1.5)])
-    assert lines['semi, second of an object'] == (wrong, [(20, 0.8)])
-    assert lines['semi, wrong class'] == (wrong, [(20, 1)])
+    got = {
+        plot.title: [(ln.label, ln.points) for ln in plot.lines if ln.points]
+        for plot in drawn
+    }
+    assert got == {
+        # x 100, and the first of the two metrics.
+        'AP of student; dashed: teacher': [
+            ('semi', [(20, 20)]),
+            ('', [(20, 25)]),
+            ('alone', [(20, 10)]),
+        ],
+        'pseudo-labels': [('semi', [(10, 3.4)])],
+        'duplicates': [('semi', [(10, 0.8)])],
+        'without an object': [('semi', [(20, 1.5)])],
+        'wrong class': [('semi', [(20, 1)])],
+        'masks of matching ones': [('semi', [(20, 60)])],
+    }
+    colors = {ln.label: ln.color for ln in drawn[0].lines if ln.points}
+    assert colors == {'semi': 'C0', '': 'C0', 'alone': 'C1'}
+    assert [plot.legend for plot in drawn] == [True] + [False] * 5
     assert np.ptp(cv2.imread(str(tmp_path / 'new/drift.png'))) > 0
+    # Without a validation the first plot that is there has the legend.
+    drawn.clear()
+    text = json.dumps(rows['semi'][0])
+    (tmp_path / 'semi/1/vis_data/scalars.json').write_text(text)
+    plot_drift_curves({'semi': tmp_path / 'semi'}, tmp_path / 'two.png')
+    assert [plot.legend for plot in drawn] == [True, False]
     with pytest.raises(ValueError, match='PseudoLabelDriftHook'):
         plot_drift_curves({'x': tmp_path / 'empty'}, tmp_path / 'x.png')

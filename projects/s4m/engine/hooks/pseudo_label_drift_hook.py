@@ -247,8 +247,9 @@ class PseudoLabelDriftHook(Hook):
         all_reduce(counts)
         self._counts = [0, 0]
         self._duplicates.zero_()
-        self._logged += counts.cpu()
-        self._validated += counts.cpu()
+        counts = counts.cpu()
+        self._logged += counts
+        self._validated += counts
 
     def _former_entries(self, runner: Runner) -> list[dict]:
         """Return the validations before the iteration of a resumed run.
