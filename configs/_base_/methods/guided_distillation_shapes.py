@@ -31,6 +31,7 @@ default_hooks = dict(
         monitor='student/cityscapes/mAP',
         ann_file=_base_.data_root
         + 'annotations/instancesonly_filtered_gtFine_train.json',
+        num_images=25,
     ),
 )
 val_cfg = dict(type='TeacherStudentValLoop')
