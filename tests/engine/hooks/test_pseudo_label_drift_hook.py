@@ -203,7 +203,7 @@ def test_warning__best_weights_that_are_not_kept(make_runner):
     advice = f'set default_hooks.checkpoint.save_best={KEY}.'
     assert len(runner.lines) == 1 and advice in runner.lines[0]
     # Neither a monitor nor a save_best: counts alone.
-    hook = PseudoLabelDriftHook()
+    runner, hook = make_runner(save_best=None), PseudoLabelDriftHook()
     hook.before_train(runner)
     _validate(hook, runner, 0.2, 0.1)
     assert not hook.history.entries
