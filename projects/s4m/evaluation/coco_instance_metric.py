@@ -15,6 +15,9 @@ class CocoInstanceMetric(CocoMetric):
     then returns no metric, so that ``save_best`` of the checkpoint hook, early
     stopping and the tables of the tools would fail with a KeyError.
 
+    Only the images that were evaluated count: with ``indices`` of the data
+    set, ``CocoMetric`` would count the objects of the other images as missed.
+
     Args:
         metric (str | list[str]): Kinds of AP. Defaults to ``segm``.
         **kwargs: Further arguments of ``CocoMetric``.

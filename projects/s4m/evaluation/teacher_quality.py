@@ -134,7 +134,8 @@ class TeacherQuality:
         cfg (Config): Config of a ``SemiInstanceSegmentor``.
         ann_file (str | Path): COCO file with the ground truth of the
             unlabelled images. Labelled images in it are left out.
-        num_images (int): Number of images, spread evenly over the file.
+        num_images (int): Greatest number of images, which are spread evenly
+            over the file.
 
     Raises:
         FileNotFoundError: if the file does not exist.

@@ -65,8 +65,8 @@ class PseudoLabelDriftHook(Hook):
         ann_file (str, optional): COCO file with the ground truth of the
             unlabelled images, for data sets whose unlabelled images have
             annotations. The training never sees it. Defaults to None.
-        num_images (int): Number of images of ``ann_file`` that are compared
-            at each validation. Defaults to 50.
+        num_images (int): Greatest number of images of ``ann_file`` that are
+            compared at each validation. Defaults to 50.
 
     Raises:
         ValueError: if ``patience``, ``min_drop`` or ``num_images`` is out of
