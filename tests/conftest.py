@@ -166,6 +166,8 @@ def make_shapes_config(
     cfg.train_cfg.update(max_iters=iters, val_interval=1000)
     cfg.default_hooks.checkpoint.update(interval=iters)
     cfg.default_hooks.logger.interval = 1
+    if 'drift_log' in cfg.default_hooks:
+        cfg.default_hooks.drift_log.num_images = 2
     cfg.randomness = dict(seed=0)
     cfg.log_level = 'WARNING'
     cfg.merge_from_dict(options)

@@ -63,6 +63,13 @@ def test_hooks__are_keys_of_default_hooks(path: Path):
     semi = cfg.model.type == 'SemiInstanceSegmentor'
     assert ('BurnInMeanTeacherHook' in types) == semi
     assert ('mean_teacher' in hooks) == semi
+    assert ('drift_log' in hooks) == semi
+    if semi:
+        # Both networks are validated, and the student's AP is watched.
+        assert hooks.drift_log.type == 'PseudoLabelDriftHook'
+        assert cfg.val_cfg.type == 'TeacherStudentValLoop'
+        best = hooks.checkpoint.save_best or hooks.drift_log.monitor
+        assert best.startswith('student/')
     # An ablation without the part keeps the hook, which then does nothing.
     if cfg.model.get('refiner') is not None:
         assert hooks.refine_log.type == 'PseudoLabelRefineHook'

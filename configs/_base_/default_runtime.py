@@ -4,6 +4,8 @@ custom_imports = dict(imports=['s4m'], allow_failed_imports=False)
 default_hooks = dict(
     annotation_check=dict(type='AnnotationCheckHook'),
     random_state=dict(type='RandomStateHook'),
+    # The results of a validation are logged at its iteration, not at epoch 0.
+    logger=dict(log_metric_by_epoch=False),
     checkpoint=dict(
         type='CheckpointHook',
         by_epoch=False,

@@ -60,3 +60,26 @@ def test_predictions__as_coco_metric(ann_file):
     ours = _evaluate(CocoInstanceMetric, ann_file, mask)
     assert ours == _evaluate(CocoMetric, ann_file, mask)
     assert ours['coco/segm_mAP'] == 1
+
+
+def test_subset__only_evaluated_images_count(coco_file):
+    """``indices`` of the data set leaves the other images out."""
+    box = dict(category_id=1, bbox=[1, 1, 4, 4], area=16, iscrowd=0)
+    polygon = [[1, 1, 5, 1, 5, 5, 1, 5]]
+    file = coco_file(
+        dict(
+            images=[
+                dict(id=i, file_name=f'{i}.jpg', height=9, width=9)
+                for i in (1, 2)
+            ],
+            annotations=[
+                dict(box, id=i, image_id=i, segmentation=polygon)
+                for i in (1, 2)
+            ],
+            categories=[dict(id=1, name='a')],
+        )
+    )
+    mask = np.zeros((1, 9, 9), np.uint8)
+    mask[0, 1:5, 1:5] = 1
+    assert _evaluate(CocoMetric, file, mask)['coco/segm_mAP'] < 0.6
+    assert _evaluate(CocoInstanceMetric, file, mask)['coco/segm_mAP'] == 1

@@ -9,7 +9,7 @@ import pytest
 import torch
 from mmdet.datasets import CocoDataset
 from mmdet.registry import MODELS
-from s4m.evaluation import quality_of_teacher
+from s4m.evaluation import TeacherQuality, quality_of_teacher
 from s4m.evaluation.teacher_quality import unlabeled_indices
 
 GROUND_TRUTH = 'annotations/instancesonly_filtered_gtFine_train.json'
@@ -95,3 +95,29 @@ def test_unlabeled__names_that_end_alike(coco_file):
     few = dict(data, images=[data['images'][0], data['images'][3]])
     few = coco_file(few, 'labeled.json')
     assert unlabeled_indices(dataset, few) == [1, 2]
+
+
+def test_live_quality__as_of_a_checkpoint(config, shapes_root, shapes_config):
+    """The teacher that trains is compared as a loaded one is."""
+    gt = shapes_root / GROUND_TRUTH
+    figures, _ = quality_of_teacher(config, gt)
+    # Without a refiner: quality_of_teacher counts the teacher's masks.
+    plain = shapes_config('guided_distillation_shapes_5p')
+    plain.model.pseudo_labeler.cls_thr = 0.0
+    model = MODELS.build(plain.model).eval()
+    state = torch.load(config.model.teacher_checkpoint)['state_dict']
+    model.teacher.load_state_dict(state)
+    quality = TeacherQuality(plain, gt, 1000)
+    before = torch.get_rng_state()
+    measured = quality.measure(model)
+    assert measured == quality.measure(model)
+    assert torch.equal(torch.get_rng_state(), before)
+    for name, value in measured.items():
+        assert value == pytest.approx(figures[name], abs=0.006)
+    labels = ('matched', 'second', 'without_object')
+    total = sum(measured[name] for name in labels)
+    assert total == pytest.approx(figures['per_image'], abs=0.006)
+    assert len(TeacherQuality(plain, gt, 3)._indices) == 3
+    labeled = shapes_root / 'annotations/semi/seed0@5.json'
+    with pytest.raises(ValueError, match='has no unlabelled image'):
+        TeacherQuality(plain, labeled, 3)

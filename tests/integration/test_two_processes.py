@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 
+import pytest
 import torch
 from conftest import ROOT
 from semi_trainings import equal, semi_config
@@ -67,6 +68,9 @@ def test_two_processes__equal_weights_on_both_ranks(
         '        self.save(state, "rank")\n'
         '        labeler = runner.model.module.pseudo_labeler\n'
         '        self.save(labeler.thresholds, "thresholds")\n'
+        '        scalars = runner.message_hub.log_scalars\n'
+        '        self.save({k: v.data[0].tolist()\n'
+        '            for k, v in scalars.items()}, "log")\n'
     )
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
@@ -88,6 +92,13 @@ def test_two_processes__equal_weights_on_both_ranks(
     )
     one, two = (torch.load(tmp_path / f'rank{r}.pt') for r in (0, 1))
     assert equal(one, two)
+    # Numbers of pseudo-labels are means over both, ground truth included.
+    logs = [torch.load(tmp_path / f'log{r}.pt') for r in (0, 1)]
+    counts = zip(*(log['train/num_pseudo'] for log in logs), strict=True)
+    means = pytest.approx([sum(pair) / 2 for pair in counts])
+    assert all(log['train/pseudo_labels/per_image'] == means for log in logs)
+    key = 'val/pseudo_labels/without_object'
+    assert logs[0][key] == logs[1][key]
     loaded = torch.load(teacher_file)['state_dict']
     key = 'student.panoptic_head.cls_embed.weight'
     assert not torch.equal(one[key], loaded[key.removeprefix('student.')])

@@ -178,3 +178,16 @@ def test_plot_contrastive(run, tmp_path):
         run(tool, tmp_path, '--out', out)
     with pytest.raises(SystemExit):
         run(tool, tmp_path / 'run', tmp_path / 'run', '--out', out)
+
+
+def test_plot_drift(run, tmp_path):
+    folder = tmp_path / 'run/1/vis_data'
+    folder.mkdir(parents=True)
+    rows = [{'step': i, 'student/coco/segm_mAP': 0.1 * i} for i in (1, 2)]
+    text = '\n'.join(map(json.dumps, rows))
+    (folder / 'scalars.json').write_text(text)
+    tool, out = 'analysis/plot_drift.py', tmp_path / 'drift.png'
+    run(tool, tmp_path / 'run', '--out', out)
+    assert np.ptp(cv2.imread(str(out))) > 0
+    with pytest.raises(SystemExit, match='PseudoLabelDriftHook'):
+        run(tool, tmp_path, '--out', out)

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from s4m.visualization import (
     curve,
+    curves,
     plot_contrastive_curves,
+    plot_drift_curves,
     plot_training_curves,
     read_scalars,
 )
@@ -68,3 +70,70 @@ def test_pictures(runs, tmp_path):
             assert (picture == color).all(-1).sum() > 100
     with pytest.raises(ValueError, match='ContrastiveDiagnosticsHook'):
         plot_contrastive_curves({'x': tmp_path}, tmp_path / 'x.png')
+
+
+def test_drift_curves__what_is_there(tmp_path, monkeypatch):
+    """Student and teacher, one network alone, and an empty run."""
+    gt = dict(matched_iou=60.0, without_object=1.5, second=0.8, wrong_class=1)
+    gt = {f'pseudo_labels/{key}': value for key, value in gt.items()}
+    rows = {
+        'semi': [
+            {
+                'step': 10,
+                'pseudo_labels/per_image': 3.4,
+                'pseudo_labels/duplicates': 0.8,
+            },
+            {
+                'step': 20,
+                'student/cityscapes/mAP': 0.2,
+                'teacher/cityscapes/mAP': 0.25,
+                'student/coco/segm_mAP': 0.9,
+                **gt,
+            },
+        ],
+        'alone': [{'step': 20, 'coco/segm_mAP': 0.1}],
+        'empty': [],
+    }
+    for run, lines in rows.items():
+        folder = tmp_path / run / '1/vis_data'
+        folder.mkdir(parents=True)
+        text = '\n'.join(map(json.dumps, lines))
+        (folder / 'scalars.json').write_text(text)
+    drawn, draw = [], curves.draw_plots
+
+    def spy(plots, path):
+        drawn.extend(plots)
+        draw(plots, path)
+
+    monkeypatch.setattr(curves, 'draw_plots', spy)
+    runs = {run: tmp_path / run for run in rows}
+    plot_drift_curves(runs, tmp_path / 'new/drift.png')
+    got = {
+        plot.title: [(ln.label, ln.points) for ln in plot.lines if ln.points]
+        for plot in drawn
+    }
+    assert got == {
+        # x 100, and the first of the two metrics.
+        'AP of student; dashed: teacher': [
+            ('semi', [(20, 20)]),
+            ('', [(20, 25)]),
+            ('alone', [(20, 10)]),
+        ],
+        'pseudo-labels': [('semi', [(10, 3.4)])],
+        'duplicates': [('semi', [(10, 0.8)])],
+        'without an object': [('semi', [(20, 1.5)])],
+        'wrong class': [('semi', [(20, 1)])],
+        'masks of matching ones': [('semi', [(20, 60)])],
+    }
+    colors = {ln.label: ln.color for ln in drawn[0].lines if ln.points}
+    assert colors == {'semi': 'C0', '': 'C0', 'alone': 'C1'}
+    assert [plot.legend for plot in drawn] == [True] + [False] * 5
+    assert np.ptp(cv2.imread(str(tmp_path / 'new/drift.png'))) > 0
+    # Without a validation the first plot that is there has the legend.
+    drawn.clear()
+    text = json.dumps(rows['semi'][0])
+    (tmp_path / 'semi/1/vis_data/scalars.json').write_text(text)
+    plot_drift_curves({'semi': tmp_path / 'semi'}, tmp_path / 'two.png')
+    assert [plot.legend for plot in drawn] == [True, False]
+    with pytest.raises(ValueError, match='PseudoLabelDriftHook'):
+        plot_drift_curves({'x': tmp_path / 'empty'}, tmp_path / 'x.png')

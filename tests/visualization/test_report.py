@@ -24,7 +24,7 @@ def test_report__rows_figures_and_pictures(tmp_path):
         ),
     }
     quality = dict(images=3, per_image=4.5, class_accuracy=77.0)
-    page = write_report(tmp_path, results, quality, 16).read_text()
+    page = write_report(tmp_path, results, quality, 16, 50).read_text()
     cells = '<td>12.3</td><td>20.0</td><td>30.0</td>'
     assert f'<td>Supervised</td>{cells}<td>1.5</td>' in page
     assert f'<td>A &amp; B</td>{cells}<td>1.0</td>' in page
@@ -33,7 +33,10 @@ def test_report__rows_figures_and_pictures(tmp_path):
     order = [page.index(n) for n in ('Supervised', 'A &amp; B', '<td>S4M<')]
     assert order == sorted(order)
     assert '<td>class accuracy, %</td><td>77.0</td>' in page
+    assert 'src="curves.png"' in page and 'drift.png' not in page
     assert '16 iterations' in page and 'pseudo_labels.png' not in page
     (tmp_path / 'pseudo_labels.png').touch()
-    page = write_report(tmp_path, results, quality, 16).read_text()
+    (tmp_path / 'drift.png').touch()
+    page = write_report(tmp_path, results, quality, 16, 50).read_text()
     assert 'pseudo_labels.png' in page
+    assert 'src="drift.png"' in page and 'on 50 validation' in page

@@ -10,9 +10,12 @@ Figure 3). Each run is a line, whose label is the name of the folder or one of
 ``--labels``.
 """
 
-from pathlib import Path
-
-from s4m.apis.cli import make_parser, one_line_errors
+from s4m.apis.cli import (
+    add_runs,
+    labelled_runs,
+    make_parser,
+    one_line_errors,
+)
 from s4m.visualization import plot_contrastive_curves
 
 
@@ -20,17 +23,10 @@ from s4m.visualization import plot_contrastive_curves
 def main() -> None:
     """Command line."""
     parser = make_parser(__doc__)
-    parser.add_argument('work_dirs', type=Path, nargs='+')
-    parser.add_argument('--labels', nargs='+', help='one for each run')
-    parser.add_argument('--out', required=True)
+    add_runs(parser)
     parser.add_argument('--window', type=int, default=5, help='smoothing')
     args = parser.parse_args()
-    labels = args.labels or [w.resolve().name for w in args.work_dirs]
-    if len(labels) != len(args.work_dirs):
-        parser.error(f'{len(args.work_dirs)} runs, {len(labels)} labels')
-    if len(set(labels)) < len(labels):
-        parser.error(f'Name the runs with --labels: {labels}')
-    runs = dict(zip(labels, args.work_dirs, strict=True))
+    runs = labelled_runs(parser, args)
     plot_contrastive_curves(runs, args.out, args.window)
     print(args.out)
 

@@ -20,6 +20,7 @@ default_hooks = dict(
     mean_teacher=dict(
         type='BurnInMeanTeacherHook', burn_in=20000, momentum=0.0004
     ),
+    drift_log=_base_.drift_log,
     checkpoint=dict(interval=7000, save_best='student/coco/segm_mAP'),
 )
 auto_scale_lr = dict(base_batch_size=32)

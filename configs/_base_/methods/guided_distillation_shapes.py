@@ -22,6 +22,17 @@ model = dict(
 # The papers' decay is for 90k iterations, and their student sees two thirds of
 # the teacher's labelled images in burn-in. Both are scaled to 800 iterations.
 default_hooks = dict(
-    mean_teacher=dict(type='BurnInMeanTeacherHook', burn_in=500, momentum=0.02)
+    mean_teacher=dict(
+        type='BurnInMeanTeacherHook', burn_in=500, momentum=0.02
+    ),
+    # The unlabelled images have annotations, which show what is wrong.
+    drift_log=dict(
+        _base_.drift_log,
+        monitor='student/cityscapes/mAP',
+        ann_file=_base_.data_root
+        + 'annotations/instancesonly_filtered_gtFine_train.json',
+        num_images=25,
+    ),
 )
+val_cfg = dict(type='TeacherStudentValLoop')
 auto_scale_lr = dict(base_batch_size=8)

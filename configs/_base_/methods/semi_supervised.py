@@ -7,3 +7,5 @@ semi_model = dict(
     semi_train_cfg=dict(sup_weight=1.0, unsup_weight=2.0),
     semi_test_cfg=dict(predict_on='student'),
 )
+# Logs pseudo-labels and warns when the AP begins to fall.
+drift_log = dict(type='PseudoLabelDriftHook')

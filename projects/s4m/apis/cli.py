@@ -92,6 +92,31 @@ def add_split(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_runs(parser: argparse.ArgumentParser) -> None:
+    """Add work directories of runs, ``--labels`` and ``--out``."""
+    parser.add_argument('work_dirs', type=Path, nargs='+')
+    parser.add_argument('--labels', nargs='+', help='one for each run')
+    parser.add_argument('--out', required=True, help='picture to write')
+
+
+def labelled_runs(
+    parser: argparse.ArgumentParser, args: argparse.Namespace
+) -> dict[str, Path]:
+    """Return the runs of :func:`add_runs` by their names in a legend.
+
+    Args:
+        parser (ArgumentParser): It reports names that do not fit.
+        args (Namespace): Parsed arguments. Without ``--labels`` a run has
+            the name of its folder.
+    """
+    labels = args.labels or [w.resolve().name for w in args.work_dirs]
+    if len(labels) != len(args.work_dirs):
+        parser.error(f'{len(args.work_dirs)} runs, {len(labels)} labels')
+    if len(set(labels)) < len(labels):
+        parser.error(f'Name the runs with --labels: {labels}')
+    return dict(zip(labels, args.work_dirs, strict=True))
+
+
 def add_amp(parser: argparse.ArgumentParser) -> None:
     """Add ``--amp`` and ``--auto-scale-lr``."""
     parser.add_argument(

@@ -53,6 +53,7 @@ _WITHOUT_EFFECT = (
             'annotation_check',
             'checkpoint',
             'contrast_log',
+            'drift_log',
             'logger',
             'random_state',
             'refine_log',

@@ -8,6 +8,7 @@ from .hooks import (
     BurnInMeanTeacherHook,
     ContrastiveDiagnosticsHook,
     PrecisionThresholdHook,
+    PseudoLabelDriftHook,
     PseudoLabelRefineHook,
     RandomStateHook,
 )
@@ -19,6 +20,7 @@ __all__ = [
     'CPUDistributedDataParallel',
     'ContrastiveDiagnosticsHook',
     'PrecisionThresholdHook',
+    'PseudoLabelDriftHook',
     'PseudoLabelRefineHook',
     'RandomStateHook',
     'SegmentorOptimWrapperConstructor',

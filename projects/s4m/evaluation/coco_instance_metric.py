@@ -15,6 +15,9 @@ class CocoInstanceMetric(CocoMetric):
     then returns no metric, so that ``save_best`` of the checkpoint hook, early
     stopping and the tables of the tools would fail with a KeyError.
 
+    Only the images that were evaluated count: with ``indices`` of the data
+    set, ``CocoMetric`` would count the objects of the other images as missed.
+
     Args:
         metric (str | list[str]): Kinds of AP. Defaults to ``segm``.
         **kwargs: Further arguments of ``CocoMetric``.
@@ -29,6 +32,8 @@ class CocoInstanceMetric(CocoMetric):
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Compute the metrics, as fractions."""
+        if self._coco_api is not None:
+            self.img_ids = [pred['img_id'] for _, pred in results]
         metrics = super().compute_metrics(results)
         names = self.metric_items or (
             'mAP',

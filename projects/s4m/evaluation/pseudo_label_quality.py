@@ -22,6 +22,8 @@ from s4m.structures.masks import pairwise_iou
 from s4m.utils.whole_files import write_json
 from s4m.visualization import draw_confusion, save_picture
 
+from .label_matches import LabelMatches
+
 #: Name of the class or mask of the object in ``variants``.
 TRUE = 'true'
 
@@ -62,6 +64,7 @@ class MaskComparison:
     ) -> None:
         self.classes = tuple(classes)
         self.versions = tuple(versions)
+        self._matches = LabelMatches()
         self._single = variants is None
         self.variants = dict(variants or {'': ('given', versions[0])})
         self._given: list[Tensor] = []
@@ -112,6 +115,7 @@ class MaskComparison:
             ious[name], best = best_overlap(masks[name], gt.masks)
             index = best if number == 0 else index
             self._ious[name].append(ious[name])
+        self._matches.add(pred, kinds, ious[self.versions[0]], index)
         hit = index >= 0
         true = torch.full_like(index, -1)
         true[hit] = kinds[index[hit]]
@@ -148,8 +152,9 @@ class MaskComparison:
         """Compute counts, and class accuracy, IoU and mask AP in percent.
 
         Returns:
-            dict: ``images``, ``pseudo_labels``, ``per_image``, ``mask_ap``
-            (-1 without an object, 0 without a pseudo-label), ``classes``,
+            dict: ``images``, ``pseudo_labels``, ``per_image``, the counts of
+            :class:`LabelMatches` for the first version, ``mask_ap`` (-1
+            without an object, 0 without a pseudo-label), ``classes``,
             ``confusion`` (rows are the classes of objects and "no object",
             columns the classes of pseudo-labels), ``class_accuracy`` and the
             IoUs if there is a pseudo-label, and ``per_class`` with these
@@ -200,6 +205,7 @@ class MaskComparison:
             images=len(self._images),
             pseudo_labels=len(given),
             per_image=round(len(given) / len(self._images), 2),
+            **{k: round(v, 2) for k, v in self._matches.figures().items()},
             mask_ap=self._ap({n: ap for n, (ap, _) in precisions.items()}),
             **{
                 k: v

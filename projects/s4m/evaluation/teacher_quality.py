@@ -10,22 +10,31 @@ from typing import Any
 import numpy as np
 import torch
 from mmdet.datasets import CocoDataset
+from mmdet.models.detectors import SemiBaseDetector
 from mmdet.registry import DATASETS, MODELS
+from mmdet.structures import DetDataSample
 from mmdet.utils import InstanceList
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.dist import all_reduce, get_rank, get_world_size
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 from rich.progress import track
-from torch import nn
+from torch import Tensor, nn
 
 from s4m.datasets.coco_io import read_coco
-from s4m.structures import replace_fields
-from s4m.structures.masks import masks_at_image_size, pad_masks
+from s4m.structures import PseudoLabelSteps, replace_fields
+from s4m.structures.masks import (
+    masks_at_image_size,
+    pad_masks,
+    spatial_size,
+)
 from s4m.utils.checkpoints import load_teacher
+from s4m.utils.random_states import keep_random_state, seed_generators
 from s4m.visualization import grid, panel
 
-from .pseudo_label_quality import TRUE, MaskComparison
+from .label_matches import LabelMatches, figures_of
+from .pseudo_label_quality import TRUE, MaskComparison, best_overlap
 
 #: Labels and masks of each mask AP. Replacing one of them by the ground truth
 #: shows whether classes or masks limit the pseudo-labels.
@@ -83,33 +92,17 @@ def quality_of_teacher(
     load_teacher(model.teacher, cfg.model.teacher_checkpoint)
     model = model.to(get_device()).eval()
     model.pseudo_labeler.register_forward_hook(_add_positions)
-    labeled = cfg.train_dataloader.dataset.labeled
-    dataset = _unlabeled_dataset(cfg, ann_file)
-    chosen = unlabeled_indices(
-        dataset, Path(labeled.get('data_root') or '', labeled.ann_file)
-    )
+    images = _UnlabeledImages(cfg, ann_file)
     comparison = MaskComparison(
-        dataset.metainfo['classes'],
-        ('teacher_mask', 'refined_mask'),
-        _VARIANTS,
+        images.classes, ('teacher_mask', 'refined_mask'), _VARIANTS
     )
     rows: list[list[np.ndarray]] = []
     for n in track(
-        [n for n in chosen if limit is None or n < limit], 'pseudo-labels'
+        [n for n in images.indices if limit is None or n < limit],
+        'pseudo-labels',
     ):
-        item = dataset[n]
-        # The preprocessor expects the branches of a training batch.
-        data = model.data_preprocessor(
-            dict(
-                inputs=dict(unsup_teacher=[item['inputs']]),
-                data_samples=dict(unsup_teacher=[item['data_samples']]),
-            ),
-            True,
-        )
-        (rgb,) = data['inputs']['unsup_teacher']
-        (sample,) = data['data_samples']['unsup_teacher']
-        size = tuple(rgb.shape[-2:])
-        steps = model.pseudo_label(data['inputs'], data['data_samples'])
+        rgb, sample, steps, gt = images.label(model, n)
+        size = spatial_size(rgb)
         (teacher,) = steps.teacher
         (refined,) = steps.teacher if steps.refined is None else steps.refined
         if 'position' in refined:
@@ -118,13 +111,7 @@ def quality_of_teacher(
             teacher_mask=masks_at_image_size(teacher, size),
             refined_mask=masks_at_image_size(refined, size),
         )
-        gt, crowds = (
-            InstanceData(
-                labels=instances.labels,
-                masks=pad_masks(instances.masks, size, rgb.device),
-            )
-            for instances in (sample.gt_instances, sample.ignored_instances)
-        )
+        crowds = _on_padded_image(sample.ignored_instances, rgb)
         comparison.add(teacher, masks, gt, crowds)
         if len(rows) < num_pictures and len(teacher) > 1:
             h, w = sample.img_shape[:2]
@@ -137,7 +124,7 @@ def quality_of_teacher(
     if comparison.num_objects == 0:
         raise ValueError(
             f'{ann_file} has no instance in an unlabelled image: the '
-            f'labelled ones, of {labeled.ann_file}, are left out.'
+            f'labelled ones, of {images.labeled}, are left out.'
         )
     return comparison.figures(), grid(rows)
 
@@ -152,6 +139,110 @@ def _add_positions(
         )
         for item in labels
     ]
+
+
+class TeacherQuality:
+    """Compares a teacher that trains with the ground truth, now and then.
+
+    The images, their size (that of a test) and the points of the refiner are
+    the same each time. The annotations never reach the training: they belong
+    to a data set of this object.
+
+    Args:
+        cfg (Config): Config of a ``SemiInstanceSegmentor``.
+        ann_file (str | Path): COCO file with the ground truth of the
+            unlabelled images. Labelled images in it are left out.
+        num_images (int): Greatest number of images, which are spread evenly
+            over the file.
+
+    Raises:
+        FileNotFoundError: if the file does not exist.
+        ValueError: if the file has no unlabelled image.
+    """
+
+    def __init__(
+        self, cfg: Config, ann_file: str | Path, num_images: int
+    ) -> None:
+        self._images = _UnlabeledImages(cfg, ann_file)
+        indices = self._images.indices
+        if not indices:
+            raise ValueError(
+                f'{ann_file} has no unlabelled image: the labelled ones, of '
+                f'{self._images.labeled}, are left out.'
+            )
+        self._indices = indices[:: -(-len(indices) // num_images)]
+
+    @torch.no_grad()
+    def measure(self, model: SemiBaseDetector) -> dict[str, float]:
+        """Label the images and compare them; all processes share the work.
+
+        Args:
+            model (SemiBaseDetector): ``SemiInstanceSegmentor`` in eval mode.
+
+        Returns:
+            dict[str, float]: :meth:`LabelMatches.figures` of the
+            pseudo-labels from which a student would learn, before copy-paste;
+            the same in all processes.
+        """
+        matches = LabelMatches()
+        device = next(model.parameters()).device
+        with keep_random_state():
+            for n in self._indices[get_rank() :: get_world_size()]:
+                seed_generators((n,))
+                rgb, _, steps, gt = self._images.label(model, n)
+                (item,) = steps.instances
+                masks = masks_at_image_size(item, spatial_size(rgb))
+                matches.add(item, gt.labels, *best_overlap(masks, gt.masks))
+        sums = matches.sums.to(device)
+        all_reduce(sums)
+        return figures_of(sums)
+
+
+class _UnlabeledImages:
+    """Unlabelled images of a config with their annotations.
+
+    Attributes:
+        classes (tuple[str]): Names of the classes.
+        indices (list[int]): Indices of the images that are not labelled.
+        labeled (Path): COCO file of the labelled images.
+    """
+
+    def __init__(self, cfg: Config, ann_file: str | Path) -> None:
+        labeled = cfg.train_dataloader.dataset.labeled
+        self.labeled = Path(labeled.get('data_root') or '', labeled.ann_file)
+        self._dataset = _unlabeled_dataset(cfg, ann_file)
+        self.classes = self._dataset.metainfo['classes']
+        self.indices = unlabeled_indices(self._dataset, self.labeled)
+
+    def label(
+        self, model: SemiBaseDetector, index: int
+    ) -> tuple[Tensor, DetDataSample, PseudoLabelSteps, InstanceData]:
+        """Label an image.
+
+        Returns:
+            tuple: (3, H, W) padded image, its sample, the model's
+            pseudo-labels, and ``labels`` and ``masks`` (m, H, W) of the
+            objects.
+        """
+        item = self._dataset[index]
+        # The preprocessor expects the branches of a training batch.
+        data = model.data_preprocessor(
+            dict(
+                inputs=dict(unsup_teacher=[item['inputs']]),
+                data_samples=dict(unsup_teacher=[item['data_samples']]),
+            ),
+            True,
+        )
+        (rgb,) = data['inputs']['unsup_teacher']
+        (sample,) = data['data_samples']['unsup_teacher']
+        steps = model.pseudo_label(data['inputs'], data['data_samples'])
+        return rgb, sample, steps, _on_padded_image(sample.gt_instances, rgb)
+
+
+def _on_padded_image(instances: InstanceData, rgb: Tensor) -> InstanceData:
+    """Return labels and masks of annotations at the size of the image."""
+    masks = pad_masks(instances.masks, spatial_size(rgb), rgb.device)
+    return InstanceData(labels=instances.labels, masks=masks)
 
 
 def _unlabeled_dataset(cfg: Config, ann_file: str | Path) -> CocoDataset:

@@ -2,6 +2,7 @@
 from .curves import (
     curve,
     plot_contrastive_curves,
+    plot_drift_curves,
     plot_training_curves,
     read_scalars,
 )
@@ -23,6 +24,7 @@ __all__ = [
     'palette',
     'panel',
     'plot_contrastive_curves',
+    'plot_drift_curves',
     'plot_training_curves',
     'read_scalars',
     'save_picture',

@@ -13,6 +13,19 @@ import numpy as np
 
 Points = list[tuple[int, float]]
 
+#: Number of plots in a row of a picture.
+_COLUMNS = 3
+#: Names of the AP in the results of a validation, of which the first is drawn.
+_APS = ('cityscapes/mAP', 'coco/segm_mAP')
+#: Logged values of pseudo-labels: key, title and label of the vertical axis.
+_PSEUDO_LABELS = (
+    ('per_image', 'pseudo-labels', 'per image'),
+    ('duplicates', 'duplicates', 'per image'),
+    ('without_object', 'without an object', 'per image'),
+    ('wrong_class', 'wrong class', 'per image'),
+    ('matched_iou', 'masks of matching ones', 'IoU with the object, %'),
+)
+
 
 def read_scalars(work_dir: str | Path) -> list[tuple[int, dict[str, Any]]]:
     """Read the logged values of a run, including its resumptions.
@@ -84,7 +97,7 @@ class Line:
 
     Attributes:
         points (list): Pairs (iteration, value). An empty list draws nothing.
-        label (str): Entry in the legend.
+        label (str): Entry in the legend; empty for none.
         color (str): Colour in matplotlib's notation.
         style (str): Line style in matplotlib's notation. Defaults to ``-``.
     """
@@ -103,8 +116,9 @@ class Plot:
         title (str): Text above the plot.
         lines (list[Line]): Lines of the plot. Defaults to none.
         y_label (str): Label of the vertical axis. Defaults to none.
-        y_range (tuple[float, float], optional): Limits of the values.
-            Defaults to None, the range of the lines.
+        y_range (tuple[float, float | None], optional): Limits of the
+            values; None for the upper one is that of the lines. Defaults to
+            None, the range of the lines.
         level (float, optional): Value at which a dashed line is drawn.
             Defaults to None.
         legend (bool): Whether there is a legend. Defaults to True.
@@ -118,7 +132,7 @@ class Plot:
     title: str
     lines: list[Line] = field(default_factory=list)
     y_label: str = ''
-    y_range: tuple[float, float] | None = None
+    y_range: tuple[float, float | None] | None = None
     level: float | None = None
     legend: bool = True
 
@@ -126,7 +140,7 @@ class Plot:
 def draw_plots(
     plots: Sequence[Plot], path: str | Path, window: int = 1
 ) -> None:
-    """Draw plots over the iterations, side by side in one picture.
+    """Draw plots over the iterations, three in a row of one picture.
 
     Args:
         plots (Sequence[Plot]): Plots to draw.
@@ -137,9 +151,14 @@ def draw_plots(
     # pyplot would choose a backend, which is the user's choice.
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(13, 3.6), layout='tight')
-    panels = figure.subplots(1, len(plots), squeeze=False)[0]
-    for axes, plot in zip(panels, plots, strict=True):
+    columns = min(len(plots), _COLUMNS)
+    rows = -(-len(plots) // columns)
+    size = (13 * columns / _COLUMNS, 3.6 * rows)
+    figure = Figure(figsize=size, layout='tight')
+    panels = figure.subplots(rows, columns, squeeze=False).flat
+    for axes in panels[len(plots) :]:
+        axes.set_axis_off()
+    for axes, plot in zip(panels, plots, strict=False):
         for line in plot.lines:
             if line.points:
                 steps, values = np.array(line.points, float).T
@@ -242,3 +261,55 @@ def plot_contrastive_curves(
         points = curve(scalars, 'loss_contrast')
         loss.lines.append(Line(points, label, color))
     draw_plots([margin, rate, loss], path, window)
+
+
+def plot_drift_curves(
+    runs: Mapping[str, str | Path], path: str | Path
+) -> None:
+    """Draw AP and pseudo-labels of runs with a ``PseudoLabelDriftHook``.
+
+    The plots show the AP of student and teacher at each validation, numbers
+    of pseudo-labels and duplicates per image and, where the hook knows the
+    ground truth of unlabelled images, what is wrong with the pseudo-labels.
+
+    Args:
+        runs (Mapping[str, str | Path]): Work directories by the name in the
+            legend. A run has the same colour in every plot.
+        path (str | Path): Picture to write.
+
+    Raises:
+        ValueError: if no run has logged an AP or numbers of pseudo-labels.
+    """
+    ap = Plot('AP of student; dashed: teacher', y_label='AP x 100')
+    others = [
+        # A count is small or large beside 0, an IoU is not.
+        Plot(name, y_label=unit, y_range=(0, None) if 'per' in unit else None)
+        for _, name, unit in _PSEUDO_LABELS
+    ]
+    for number, (label, work_dir) in enumerate(runs.items()):
+        scalars, color = read_scalars(work_dir), f'C{number}'
+        for prefix, style, name in (
+            ('student/', '.-', label),
+            ('', '.-', label),
+            ('teacher/', '.--', ''),
+        ):
+            points = curve(scalars, *(prefix + key for key in _APS))
+            points = [(step, 100 * value) for step, value in points]
+            ap.lines.append(Line(points, name, color, style))
+        for plot, (key, *_) in zip(others, _PSEUDO_LABELS, strict=True):
+            points = curve(scalars, f'pseudo_labels/{key}')
+            plot.lines.append(Line(points, label, color, '.-'))
+    plots = [
+        plot
+        for plot in (ap, *others)
+        if any(line.points for line in plot.lines)
+    ]
+    for plot in plots[1:]:
+        plot.legend = False
+    if not plots:
+        raise ValueError(
+            f'{", ".join(map(str, runs.values()))}: no AP and no numbers of '
+            'pseudo-labels are logged. Were they trained with validations '
+            'and the PseudoLabelDriftHook?'
+        )
+    draw_plots(plots, path)

@@ -39,11 +39,12 @@ def write_report(
     results: dict[str, dict[str, Any]],
     quality: dict[str, Any],
     iters: int,
+    val_images: int,
 ) -> Path:
     """Write the demo's results as a page.
 
-    The page shows ``curves.png`` and, if it exists, ``pseudo_labels.png`` of
-    the same folder.
+    The page shows ``curves.png`` and, if they exist, ``drift.png`` and
+    ``pseudo_labels.png`` of the same folder.
 
     Args:
         work_dir (str | Path): Folder that gets ``report.html``.
@@ -54,6 +55,7 @@ def write_report(
         quality (dict): Figures of
             :func:`s4m.evaluation.quality_of_teacher`.
         iters (int): Number of iterations of each training.
+        val_images (int): Number of images of a validation in a training.
 
     Returns:
         Path: the page.
@@ -73,6 +75,15 @@ def write_report(
             '<span>ground truth</span></div><img src="pseudo_labels.png" '
             'alt="teacher, refined, ground truth">'
         )
+    drift = ''
+    if (work_dir / 'drift.png').is_file():
+        drift = f"""<h2>Student, teacher and pseudo-labels</h2>
+<p>AP of student (solid) and teacher (dashed) on {val_images} validation
+images, and the pseudo-labels per image. If the AP falls while pseudo-labels
+and duplicates grow, the teacher drifts. What is wrong is counted on unlabelled
+images, against annotations that no training sees.</p>
+<figure><img src="drift.png" alt="AP and pseudo-labels"></figure>
+"""
     page = f"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>Demo on Shapes</title>
 <style>{_STYLE}</style>
@@ -85,7 +96,7 @@ from scratch, {iters} iterations each, one seed, evaluated on 200 images. AP x
 <p>One seed says little: <code>tools/benchmark/shapes_table.py</code> runs
 several.</p>
 <h2>Training</h2><figure><img src="curves.png" alt="training curves"></figure>
-<h2>Pseudo-labels of S4M's teacher</h2>
+{drift}<h2>Pseudo-labels of S4M's teacher</h2>
 <p>Each mask against the object that it overlaps best; the same pseudo-labels
 before and after refinement by the nano SAM 2; labelled images left out.</p>
 <table>{facts}</table><figure>{pictures}</figure></html>

@@ -3,6 +3,7 @@ from .annotation_check_hook import AnnotationCheckHook
 from .burn_in_mean_teacher_hook import BurnInMeanTeacherHook
 from .contrastive_diagnostics_hook import ContrastiveDiagnosticsHook
 from .precision_threshold_hook import PrecisionThresholdHook
+from .pseudo_label_drift_hook import PseudoLabelDriftHook
 from .pseudo_label_refine_hook import PseudoLabelRefineHook
 from .random_state_hook import RandomStateHook
 
@@ -11,6 +12,7 @@ __all__ = [
     'BurnInMeanTeacherHook',
     'ContrastiveDiagnosticsHook',
     'PrecisionThresholdHook',
+    'PseudoLabelDriftHook',
     'PseudoLabelRefineHook',
     'RandomStateHook',
 ]

@@ -105,7 +105,9 @@ class PseudoLabelRefineHook(Hook):
         args: tuple[Tensor, InstanceList],
         refined: InstanceList,
     ) -> None:
-        self._latest = (*args, refined)
+        # A validation, in eval mode, may label images as well.
+        if refiner.training:
+            self._latest = (*args, refined)
 
     def _draw(
         self,
