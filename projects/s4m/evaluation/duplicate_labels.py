@@ -9,7 +9,12 @@ import torch
 from mmdet.utils import InstanceList
 from torch import Tensor
 
-from s4m.structures.masks import pairwise_iou, resize_masks, spatial_size
+from s4m.structures.masks import (
+    pairwise_iou,
+    resize_masks,
+    spatial_size,
+    suppress,
+)
 
 #: Masks of more pixels are made smaller. The IoU is a sum over all pixels for
 #: each pair of masks, and its value hardly depends on their resolution.
@@ -62,7 +67,5 @@ def duplicate_labels(instances: InstanceList, iou_thr: float = 0.5) -> Tensor:
     # Row i has the labels that come before label i and overlap it.
     overlaps = (image[:, None] == image) & (rank[:, None] > rank)
     overlaps &= pairwise_iou(masks, masks) >= iou_thr
-    duplicate = torch.zeros_like(image, dtype=torch.bool)
-    for _ in range(min(len(scores), _ROUNDS)):
-        duplicate = (overlaps & ~duplicate).any(1)
-    return duplicate
+    valid = torch.ones_like(image, dtype=torch.bool)
+    return ~suppress(overlaps, valid, min(len(scores), _ROUNDS))

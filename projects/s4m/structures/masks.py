@@ -303,10 +303,6 @@ def mask_nms(
     better one that stays exceeds the threshold. Classes do not matter. Of
     equal scores, the first is the better one.
 
-    The loop applies the definition to all masks at once. Its step t settles
-    the masks that depend on a chain of t better ones, so n - 1 steps settle
-    all. The host never waits for the device.
-
     Args:
         masks (Tensor): (..., n, h, w) bool.
         scores (Tensor): (..., n).
@@ -325,7 +321,27 @@ def mask_nms(
     rival = outranked(scores) & (pairwise_iou(masks, masks) > iou_thr)
     if valid is None:
         valid = torch.ones_like(scores, dtype=torch.bool)
+    return suppress(rival, valid, scores.shape[-1] - 1)
+
+
+def suppress(rivals: Tensor, valid: Tensor, rounds: int) -> Tensor:
+    """Settle which objects stay, given the better ones that each overlaps.
+
+    The loop applies the definition of greedy suppression to all objects at
+    once. Its round t settles those that depend on a chain of t better ones,
+    so n - 1 rounds settle all. The host never waits for the device.
+
+    Args:
+        rivals (Tensor): (..., n, n) bool. Row i has the better objects that
+            remove object i if they stay.
+        valid (Tensor): (..., n) bool, false for objects that go in any case
+            and suppress no other.
+        rounds (int): Number of rounds.
+
+    Returns:
+        Tensor: (..., n) bool, true for the objects that stay.
+    """
     keep = valid
-    for _ in range(scores.shape[-1] - 1):
-        keep = valid & ~(rival & keep[..., None, :]).any(-1)
+    for _ in range(rounds):
+        keep = valid & ~(rivals & keep[..., None, :]).any(-1)
     return keep

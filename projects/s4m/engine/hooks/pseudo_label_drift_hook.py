@@ -21,11 +21,11 @@ from s4m.visualization import read_scalars
 #: Key of the history in the message hub, which every checkpoint holds.
 _HISTORY = 'drift_history'
 _ADVICE = (
-    'A teacher that does not change '
+    'Suppression of duplicates (model.pseudo_labeler.nms_iou_thr=0.5), a '
+    'teacher that does not change '
     '(default_hooks.mean_teacher.strategy=fixed), a smaller '
     'model.semi_train_cfg.unsup_weight or a higher score threshold of '
-    'model.pseudo_labeler may help: see "When the teacher drifts" in '
-    'docs/training.md.'
+    'model.pseudo_labeler may help: see docs/remedies.md.'
 )
 
 
