@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables on Shapes: their rows, what is made for them and what they say."""
+"""Tables of methods: their rows, what is made for them and what they say."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ import pytest
 import torch
 from mmengine.registry import PARAM_SCHEDULERS
 from s4m.apis import tables
-from s4m.apis.shapes_tables import TABLES, Row
-from s4m.apis.tables import (
+from s4m.apis.splits import value_of
+from s4m.apis.table_results import (
     Results,
     describe_origin,
+    fall_of,
     format_rows,
-    make_run,
-    plan,
-    run_all,
     write_between,
 )
+from s4m.apis.table_rows import BEDS, TABLES, Row
+from s4m.apis.tables import make_run, plan, read_curves, run_all
 
+SHAPES = BEDS['shapes']
 NET = {'cityscapes/mAP': 0.1, 'cityscapes/AP@50': 0.2, 'coco/segm_mAP': 0.3}
 ORIGIN = dict(commit='abc', machine='x86, 2 cores', date='2026-01-02')
 
@@ -54,8 +55,8 @@ def test_run__is_made_once_and_shared(tmp_path, trained):
     file = tmp_path / 'results.json'
     row, shared = TABLES['methods'][3], TABLES['ablation'][5]
     for same in (row, row, shared):
-        for stage in same.stages(100, 1, tmp_path):
-            make_run(stage, Results(file))
+        for stage in same.stages(SHAPES, 100, 1, tmp_path):
+            make_run(stage, SHAPES, Results(file))
     assert trained == ['s4m_teacher_shapes_5p', 's4m_shapes_5p']
     result = Results(file).get('s4m_shapes_5p/100/1')
     assert result['student'] == {'AP': 10, 'AP50': 20, 'COCO AP': 30}
@@ -66,7 +67,7 @@ def test_run__is_made_once_and_shared(tmp_path, trained):
 
 
 def test_options__of_a_row(tmp_path):
-    _, student = TABLES['methods'][3].stages(100, 1, tmp_path)
+    _, student = TABLES['methods'][3].stages(SHAPES, 100, 1, tmp_path)
     assert student.makes == tmp_path / '100/1/s4m_shapes_5p'
     cfg = student.load()
     assert cfg.model.teacher_checkpoint == (
@@ -78,27 +79,28 @@ def test_options__of_a_row(tmp_path):
 
 def test_options__of_strategies_and_weights(tmp_path):
     by_name = {r.name: r for r in TABLES['strategies'] + TABLES['weights']}
-    (stage,) = by_name['No burn-in'].stages(100, 0, tmp_path)
+    (stage,) = by_name['No burn-in'].stages(SHAPES, 100, 0, tmp_path)
     assert stage.load().default_hooks.mean_teacher.burn_in == 0
-    (stage,) = by_name['Standard'].stages(100, 0, tmp_path)
+    (stage,) = by_name['Standard'].stages(SHAPES, 100, 0, tmp_path)
     cfg = stage.load()
     assert cfg.default_hooks.mean_teacher.burn_in == 62
     assert cfg.model.teacher_checkpoint is None
     heavy = by_name['5']
-    assert heavy.run == 'guided_distillation_shapes_5p_w5'
-    *_, stage = heavy.stages(100, 0, tmp_path)
-    assert stage.makes.name == heavy.run
+    assert heavy.run(SHAPES) == 'guided_distillation_shapes_5p_w5'
+    *_, stage = heavy.stages(SHAPES, 100, 0, tmp_path)
+    assert stage.makes.name == heavy.run(SHAPES)
     assert stage.load().model.semi_train_cfg.unsup_weight == 5
     # Runs that tables share have one name, others have their own.
-    assert by_name['Guided'].run == by_name["0.5 (the configs')"].run
-    assert len({r.run for r in TABLES['weights']}) == 5
+    guided = by_name["0.5 (the configs')"]
+    assert by_name['Guided'].run(SHAPES) == guided.run(SHAPES)
+    assert len({r.run(SHAPES) for r in TABLES['weights']}) == 5
 
 
 @pytest.mark.parametrize('name', ['student_supervised', 'refine'])
 def test_options__rates_of_a_shorter_run(tmp_path, name):
     """Up in a tenth of the iterations where there is a warm-up, then to 0."""
-    row = Row('', f'sskd_{name}_shapes_5p')
-    cfg = row.stages(100, 0, tmp_path)[-1].load()
+    row = Row('', f'sskd_{name}')
+    cfg = row.stages(SHAPES, 100, 0, tmp_path)[-1].load()
     length = 100 if name == 'student_supervised' else 10
     assert cfg.train_cfg.max_iters == length
     weight = torch.nn.Parameter(torch.zeros(1))
@@ -125,7 +127,7 @@ def test_options__rates_of_a_shorter_run(tmp_path, name):
 def test_plan__sskd_chain():
     """Each run after those that it starts from, for each seed."""
     names = ['sskd_stages', 'sskd_sampling']
-    stages = plan(names, [0, 1], 100, Path('runs'), Results('none'))
+    stages = plan(names, SHAPES, [0, 1], 100, Path('runs'), Results('none'))
     assert len(stages) == 2 * (7 + 3)  # fusion is stage 2
     places = [stage.makes for stage in stages]
     for number, stage in enumerate(stages):
@@ -176,27 +178,82 @@ def test_run_all__begins_when_the_teacher_is_there(tmp_path):
         time.sleep(0.5 if slow else 0.01)
         done.append(stage.makes)
 
-    stages = plan(['sskd_stages'], [0, 1], 100, tmp_path, Results('none'))
+    stages = plan(
+        ['sskd_stages'], SHAPES, [0, 1], 100, tmp_path, Results('none')
+    )
     run_all(stages, make, jobs=2)
     assert len(done) == 14 and len(set(done)) == 14
     assert done[-1].match('0/sskd_student_supervised_shapes_5p')
 
 
-def test_table__mean_and_deviation(tmp_path):
+def test_table__mean_difference_and_fall(tmp_path):
+    """By hand: 12 and 14 are 2 and 0 above 10 and 14."""
     results = Results(tmp_path / 'r.json')
-    for seed, value in ((0, 10.0), (1, 14.0)):
-        net = {'AP': value, 'AP50': 2 * value, 'COCO AP': value}
-        results.put(f's4m_shapes_5p/8/{seed}', dict(seconds=1, student=net))
-    text = format_rows('methods', TABLES['methods'], [0, 1, 2], 8, results)
+    for run, values, best in (
+        ('supervised', (10.0, 14.0), 14.0),
+        ('s4m', (12.0, 14.0), 17.0),
+    ):
+        for seed, value in enumerate(values):
+            net = {'AP': value, 'AP50': 2 * value, 'COCO AP': value}
+            network = 'model' if run == 'supervised' else 'student'
+            curves = {network: [(4, best), (8, value)]}
+            results.put(
+                f'{run}_shapes_5p/8/{seed}',
+                {'seconds': 1, network: net, 'curves': curves},
+            )
+    text = format_rows(
+        'methods', TABLES['methods'][:4], SHAPES, [0, 1, 2], 8, results
+    )
     lines = text.splitlines()
-    want = '| S4M | 10.0 | 14.0 | - | 12.0 ± 2.8 | 24.0 | 12.0 |'
-    assert lines[-1] == want
-    assert lines[2] == '| Supervised | - | - | - | - | - | - |'
+    assert lines[0] == (
+        '| methods | seed 0 | seed 1 | seed 2 | mean ± std | to Supervised '
+        '| fall | AP50 | COCO AP |'
+    )
+    assert lines[2] == (
+        '| Supervised | 10.0 | 14.0 | - | 12.0 ± 2.8 |  | 2.0 ± 2.8 | 24.0 '
+        '| 12.0 |'
+    )
+    assert lines[-1] == (
+        '| S4M | 12.0 | 14.0 | - | 13.0 ± 1.4 | +1.0 ± 1.4 | 4.0 ± 1.4 '
+        '| 26.0 | 13.0 |'
+    )
+    assert lines[4] == (
+        '| Guided Distillation | - | - | - | - | - | - | - | - |'
+    )
+    assert fall_of({'student': {}}) is None
+
+
+def test_curves__of_a_log(tmp_path):
+    log = tmp_path / '1/vis_data/scalars.json'
+    log.parent.mkdir(parents=True)
+    rows = (
+        {'step': 2, 'loss': 1.0, 'pseudo_labels/per_image': 3.456},
+        {'step': 4, 'student/cityscapes/mAP': 0.25, 'lr': 1},
+        {'step': 4, 'teacher/cityscapes/mAP': 0.5},
+    )
+    log.write_text(''.join(json.dumps(row) + '\n' for row in rows))
+    assert read_curves(tmp_path, SHAPES) == {
+        'pseudo_labels/per_image': [(2, 3.46)],
+        'student': [(4, 25.0)],
+        'teacher': [(4, 50.0)],
+    }
+
+
+@pytest.mark.parametrize('name', ['methods', 'remedies'])
+def test_nuclei__rows(tmp_path, name):
+    nuclei = BEDS['nuclei']
+    for row in TABLES[name]:
+        stage = row.stages(nuclei, 100, 0, tmp_path)[-1]
+        assert stage.makes.name == row.run(nuclei)
+        cfg = stage.load()
+        assert cfg.train_cfg.val_interval == 10
+        for key, value in row.options.items():
+            assert value_of(cfg, key) == value
 
 
 def test_origin__names_the_rows_of_another_commit(tmp_path):
     results, rows = Results(tmp_path / 'r.json'), TABLES['methods']
-    assert 'no run' in describe_origin(rows, [0], 8, results)
+    assert 'no run' in describe_origin(rows, SHAPES, [0], 8, results)
     later = dict(ORIGIN, date='2026-01-05')
     for name, origin in (
         ('supervised', ORIGIN),
@@ -205,7 +262,7 @@ def test_origin__names_the_rows_of_another_commit(tmp_path):
         ('s4m', {}),
     ):
         results.put(f'{name}_shapes_5p/8/0', dict(origin))
-    assert describe_origin(rows, [0, 1], 8, results) == (
+    assert describe_origin(rows, SHAPES, [0, 1], 8, results) == (
         '8 iterations; commit abc, machine x86, 2 cores, '
         'date 2026-01-02 to 2026-01-05. Not of this commit and machine: '
         'Guided Distillation, seed 0 (commit old, machine x86, 2 cores, '

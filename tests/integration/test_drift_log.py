@@ -49,8 +49,8 @@ def test_drift_log__only_watches(shapes_config, teacher_file):
     """A run without the log has the same losses, validations included."""
     outputs = []
     for watched in (True, False):
-        cfg = _config(shapes_config, teacher_file, 's4m_shapes_5p', 20)
-        cfg.train_cfg.val_interval = 7
+        cfg = _config(shapes_config, teacher_file, 's4m_shapes_5p', 8)
+        cfg.train_cfg.val_interval = 3
         cfg.work_dir += str(watched)
         if not watched:
             del cfg.default_hooks.drift_log
@@ -59,7 +59,7 @@ def test_drift_log__only_watches(shapes_config, teacher_file):
         outputs.append(spy.outputs)
         logged = 'val/pseudo_labels/matched' in runner.message_hub.log_scalars
         assert logged == watched
-    assert len(outputs[0]) == 20
+    assert len(outputs[0]) == 8
     for a, b in zip(*outputs, strict=True):
         assert a.keys() == b.keys()
         assert all(torch.equal(a[k], b[k]) for k in a)

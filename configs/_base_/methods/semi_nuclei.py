@@ -13,6 +13,13 @@ val_cfg = dict(type='TeacherStudentValLoop')
 default_hooks = dict(
     mean_teacher=dict(
         type='BurnInMeanTeacherHook', burn_in=375, momentum=0.027
-    )
+    ),
+    # The unlabelled images have annotations, which show what is wrong.
+    drift_log=dict(
+        _base_.drift_log,
+        monitor='student/coco/segm_mAP',
+        ann_file=_base_.data_root + 'annotations/train.json',
+        num_images=20,
+    ),
 )
 auto_scale_lr = dict(base_batch_size=8)

@@ -33,8 +33,8 @@ from s4m.visualization import (
 from .config import resource_dir
 from .launcher import Launcher
 from .pipeline import run_stage
-from .shapes_tables import schedule
 from .stages import Stage, stages_of
+from .table_rows import schedule
 
 DATA = Path('data/shapes')
 ANNOTATIONS = DATA / 'annotations/instancesonly_filtered_gtFine_train.json'
@@ -89,18 +89,15 @@ def demo_stages(
     work_dir: Path, iters: int, seed: int, validations: int = VALIDATIONS
 ) -> dict[str, Stage]:
     """Return the stages of the demo by name, each chain in its order."""
-    interval = max(1, iters // validations)
-    validation = {
-        'train_cfg.val_begin': interval,
-        'train_cfg.val_interval': interval,
-        'val_dataloader.dataset.indices': VAL_IMAGES,
-    }
+    images = {'val_dataloader.dataset.indices': VAL_IMAGES}
     stages: dict[str, Stage] = {}
     for config, names in CHAINS.items():
         chain = stages_of(
             config,
             root=work_dir,
-            options_of=lambda cfg: schedule(cfg, iters, seed) | validation,
+            options_of=lambda cfg: (
+                schedule(cfg, iters, seed, validations) | images
+            ),
         )
         stages |= zip(names, chain, strict=True)
     return stages

@@ -4,14 +4,10 @@
 from __future__ import annotations
 
 import datetime
-import fcntl
-import json
 import os
 import platform
-import statistics
 import subprocess
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
     Future,
@@ -21,78 +17,52 @@ from concurrent.futures import (
 from pathlib import Path
 from typing import Any
 
-from s4m.utils.whole_files import write_json, write_whole
+from s4m.visualization.curves import curve, read_scalars
 
 from .config import resource_dir
 from .launcher import Launcher
 from .pipeline import is_trained, run_stage
-from .shapes_tables import TABLES, Row
 from .stages import Stage
-
-#: Metrics of tools/test.py by their names in a table.
-METRICS = {
-    'AP': 'cityscapes/mAP',
-    'AP50': 'cityscapes/AP@50',
-    'COCO AP': 'coco/segm_mAP',
-}
-
-
-class Results:
-    """Stores the results of all runs in one JSON file.
-
-    Several threads and processes may add to the file.
-
-    Args:
-        path (Path): The file, which may be missing.
-    """
-
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self.data = self._read()
-
-    def _read(self) -> dict[str, dict[str, Any]]:
-        return json.loads(self.path.read_text()) if self.path.is_file() else {}
-
-    def get(self, key: str) -> dict[str, Any] | None:
-        """Return the result of a run (``RUN/ITERATIONS/SEED``), or None."""
-        return self.data.get(key)
-
-    def put(self, key: str, value: dict[str, Any]) -> None:
-        """Add the result of a run."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        folder = os.open(self.path.parent, os.O_RDONLY)
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX)
-            self.data = {**self._read(), key: value}
-            write_json(self.path, self.data, indent=1, sort_keys=True)
-        finally:
-            os.close(folder)
+from .table_results import (
+    Results,
+    average_precision,
+    describe_origin,
+    format_rows,
+    write_between,
+)
+from .table_rows import BEDS, TABLES, Bed
 
 
 def make_tables(
     tables: Sequence[str],
     *,
+    bed: str = 'shapes',
     seeds: Sequence[int] = (0, 1, 2),
-    iters: int = 1600,
+    iters: int | None = None,
     jobs: int = 1,
-    work_dir: str | Path = 'work_dirs/shapes_table',
-    results: str | Path = 'docs/results/shapes_table.json',
+    work_dir: str | Path = 'work_dirs/method_tables',
+    results: str | Path | None = None,
     write: str | Path | None = None,
     report_only: bool = False,
 ) -> str:
-    """Train the missing runs of tables on Shapes, and return the tables.
+    """Train the missing runs of tables, and return the tables.
 
     Every run has the same iterations, batch size, learning rate and test
     path. A second call resumes where the first one stopped; a run that two
     tables need is trained once.
 
     Args:
-        tables (Sequence[str]): Names in :data:`TABLES`.
+        tables (Sequence[str]): Names in
+            :data:`~s4m.apis.table_rows.TABLES`.
+        bed (str): Name in :data:`~s4m.apis.table_rows.BEDS`. Defaults to
+            ``shapes``.
         seeds (Sequence[int]): Seeds; each has a column. Defaults to 0, 1, 2.
-        iters (int): Number of iterations of each run. Defaults to 1600.
+        iters (int, optional): Number of iterations of each run. Defaults to
+            None, the bed's.
         jobs (int): Number of parallel runs. Defaults to 1.
         work_dir (str | Path): Folder of the runs.
-        results (str | Path): JSON file of all results.
+        results (str | Path, optional): JSON file of all results. Defaults to
+            None, ``docs/results/{bed}_table.json``.
         write (str | Path, optional): Markdown file in which each table
             replaces the text between its markers. Defaults to None.
         report_only (bool): Whether nothing is trained. Defaults to False.
@@ -101,39 +71,44 @@ def make_tables(
         str: the tables as markdown.
 
     Raises:
+        FileNotFoundError: if the bed has no config for a row.
         ValueError: if the markdown file has no markers for a table.
     """
-    known = Results(results)
+    place = BEDS[bed]
+    iters = place.iters if iters is None else iters
+    known = Results(results or f'docs/results/{bed}_table.json')
     if not report_only:
         folder = Path(work_dir).absolute()
-        stages = plan(tables, seeds, iters, folder, known)
-        run_all(stages, lambda stage: make_run(stage, known), jobs)
+        stages = plan(tables, place, seeds, iters, folder, known)
+        run_all(stages, lambda stage: make_run(stage, place, known), jobs)
     texts = []
     for name in tables:
         rows = TABLES[name]
         text = (
-            f'{describe_origin(rows, seeds, iters, known)}\n\n'
-            f'{format_rows(name, rows, seeds, iters, known)}'
+            f'{describe_origin(rows, place, seeds, iters, known)}\n\n'
+            f'{format_rows(name, rows, place, seeds, iters, known)}'
         )
         texts.append(text)
         if write is not None:
-            write_between(Path(write), f'shapes_table {name}', text)
+            write_between(Path(write), f'{bed}_table {name}', text)
     return '\n\n'.join(texts)
 
 
 def plan(
     tables: Sequence[str],
+    bed: Bed,
     seeds: Sequence[int],
     iters: int,
     work_dir: Path,
     results: Results,
 ) -> list[Stage]:
     """List the stages that the missing runs of tables need, in order."""
+    rows = {row.run(bed): row for name in tables for row in TABLES[name]}
     stages: dict[Path, Stage] = {}
     for seed in seeds:
-        for row in (row for name in tables for row in TABLES[name]):
-            if results.get(f'{row.run}/{iters}/{seed}') is None:
-                for stage in row.stages(iters, seed, work_dir):
+        for run, row in rows.items():
+            if results.get(f'{run}/{iters}/{seed}') is None:
+                for stage in row.stages(bed, iters, seed, work_dir):
                     stages.setdefault(stage.makes, stage)
     return list(stages.values())
 
@@ -166,11 +141,12 @@ def run_all(
                 job.result()
 
 
-def make_run(stage: Stage, results: Results) -> None:
-    """Train and test a stage, and store its result and origin.
+def make_run(stage: Stage, bed: Bed, results: Results) -> None:
+    """Train and test a stage, and store its result, curves and origin.
 
     Args:
         stage (Stage): Stage in a work directory ``ITERATIONS/SEED/RUN``.
+        bed (Bed): Data set of the stage.
         results (Results): Known results; the new result is added to them.
     """
     iters, seed, run = stage.makes.parts[-3:]
@@ -183,13 +159,43 @@ def make_run(stage: Stage, results: Results) -> None:
     networks = {
         network: {
             name: round(100 * metrics.get(metric, 0.0), 2)
-            for name, metric in METRICS.items()
+            for name, metric in bed.metrics.items()
         }
         for network, metrics in done['metrics'].items()
     }
-    result = dict(seconds=round(done['train_seconds']), **networks, **origin())
+    result = dict(
+        seconds=round(done['train_seconds']),
+        **networks,
+        curves=read_curves(stage.makes, bed),
+        **origin(),
+    )
     results.put(key, result)
     print(f'{key}: {average_precision(result):.1f}', flush=True)
+
+
+def read_curves(
+    work_dir: Path, bed: Bed
+) -> dict[str, list[tuple[int, float]]]:
+    """Read AP and pseudo-labels over the iterations from a run's log.
+
+    Returns:
+        dict: (iteration, value) by name: the AP x 100 of ``student``,
+        ``teacher`` or ``model``, and ``pseudo_labels/...``.
+    """
+    scalars = read_scalars(work_dir)
+    names = {key for _, row in scalars for key in row}
+    metric = next(iter(bed.metrics.values()))
+    curves = {
+        name: [(step, round(value, 2)) for step, value in curve(scalars, name)]
+        for name in sorted(names)
+        if name.startswith('pseudo_labels/')
+    }
+    for network in ('student', 'teacher', 'model'):
+        key = metric if network == 'model' else f'{network}/{metric}'
+        points = curve(scalars, key)
+        if points:
+            curves[network] = [(n, round(100 * ap, 2)) for n, ap in points]
+    return curves
 
 
 def origin() -> dict[str, str]:
@@ -205,99 +211,3 @@ def origin() -> dict[str, str]:
         date=str(datetime.date.today()),
         machine=f'{platform.machine()}, {os.cpu_count()} cores',
     )
-
-
-def average_precision(result: Mapping[str, Any], metric: str = 'AP') -> float:
-    """Return AP x 100 of the evaluated network of a result."""
-    return result.get('student', result.get('model'))[metric]
-
-
-def describe_origin(
-    rows: Sequence[Row], seeds: Sequence[int], iters: int, results: Results
-) -> str:
-    """Name the commit, machine and dates of the runs of a table.
-
-    Runs that differ from the most frequent commit and machine are listed.
-    """
-    runs = {
-        f'{row.name}, seed {seed}': run
-        for row in rows
-        for seed in seeds
-        if (run := results.get(f'{row.run}/{iters}/{seed}')) is not None
-    }
-    places = {
-        name: (run.get('commit', 'unknown'), run.get('machine', 'unknown'))
-        for name, run in runs.items()
-    }
-    if not places:
-        return f'{iters} iterations; no run has been made yet.'
-    common = Counter(places.values()).most_common(1)[0][0]
-    dates = sorted(
-        run.get('date', 'unknown')
-        for name, run in runs.items()
-        if places[name] == common
-    )
-    days = ' to '.join(dict.fromkeys((dates[0], dates[-1])))
-    text = (
-        f'{iters} iterations; commit {common[0]}, machine {common[1]}, '
-        f'date {days}.'
-    )
-    others = [
-        f'{name} (commit {commit}, machine {machine}, '
-        f'date {runs[name].get("date", "unknown")})'
-        for name, (commit, machine) in places.items()
-        if (commit, machine) != common
-    ]
-    if others:
-        text += f' Not of this commit and machine: {"; ".join(others)}.'
-    return text
-
-
-def format_rows(
-    title: str,
-    rows: Sequence[Row],
-    seeds: Sequence[int],
-    iters: int,
-    results: Results,
-) -> str:
-    """Format one table as markdown; a missing run is a dash."""
-    head = ' | '.join(f'seed {s}' for s in seeds)
-    lines = [
-        f'| {title} | {head} | mean ± std | AP50 | COCO AP |',
-        '|---|' + '---|' * (len(seeds) + 3),
-    ]
-    for row in rows:
-        runs = [results.get(f'{row.run}/{iters}/{s}') for s in seeds]
-        known = [run for run in runs if run]
-        cells = [f'{average_precision(r):.1f}' if r else '-' for r in runs]
-        values = [average_precision(run) for run in known]
-        if values:
-            text = f'{statistics.mean(values):.1f}'
-            if len(values) > 1:
-                text += f' ± {statistics.stdev(values):.1f}'
-            cells.append(text)
-            for metric in ('AP50', 'COCO AP'):
-                mean = statistics.mean(
-                    average_precision(run, metric) for run in known
-                )
-                cells.append(f'{mean:.1f}')
-        else:
-            cells += ['-'] * 3
-        lines.append(f'| {row.name} | ' + ' | '.join(cells) + ' |')
-    return '\n'.join(lines)
-
-
-def write_between(path: Path, marker: str, text: str) -> None:
-    """Replace the text between two marker comments of a file.
-
-    Raises:
-        ValueError: if the markers are missing.
-    """
-    begin, end = f'<!-- {marker}: begin -->', f'<!-- {marker}: end -->'
-    page = path.read_text()
-    if begin not in page or end not in page:
-        raise ValueError(f'{path} has no {begin} ... {end}')
-    before, _, rest = page.partition(begin)
-    after = rest.partition(end)[2]
-    with write_whole(path) as partial:
-        partial.write_text(f'{before}{begin}\n{text}\n{end}{after}')

@@ -93,7 +93,7 @@ from scratch, {iters} iterations each, one seed, evaluated on 200 images. AP x
 100; minutes of training with two runs at a time.</p>
 <table><tr><th>method</th><th>AP (Cityscapes)</th><th>AP50</th>
 <th>mask AP (COCO)</th><th>minutes</th></tr>{rows}</table>
-<p>One seed says little: <code>tools/benchmark/shapes_table.py</code> runs
+<p>One seed says little: <code>tools/benchmark/method_tables.py</code> runs
 several.</p>
 <h2>Training</h2><figure><img src="curves.png" alt="training curves"></figure>
 {drift}<h2>Pseudo-labels of S4M's teacher</h2>

@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make the tables of docs/benchmarks.md on Shapes.
+"""Make the tables of docs/results that compare methods on Shapes and Nuclei.
 
-    python tools/benchmark/shapes_table.py --iters 1600 --seeds 0 1 2 --jobs 2
+    python tools/benchmark/method_tables.py --bed nuclei --jobs 2
 
-Runs are in ``--work-dir``, results in ``--results``, each with its commit,
-date and machine. A second call resumes where the first one stopped.
+Runs are in ``--work-dir``, results in ``--results``, each with its curves,
+commit, date and machine. A second call resumes where the first one stopped.
 ``--write FILE`` puts each table between its markers in a markdown file.
 """
 
 import argparse
 
 from s4m.apis import cli
-from s4m.apis.tables import TABLES, make_tables
+from s4m.apis.table_rows import BEDS, TABLES
+from s4m.apis.tables import make_tables
 
 
 @cli.one_line_errors
@@ -19,7 +20,8 @@ def main() -> None:
     """Command line; the library has the other defaults."""
     parser = cli.make_parser(__doc__, argument_default=argparse.SUPPRESS)
     add = parser.add_argument
-    add('--tables', nargs='+', default=list(TABLES)[:2], choices=list(TABLES))
+    add('--bed', choices=list(BEDS), help='data set (shapes)')
+    add('--tables', nargs='+', default=list(TABLES)[:1], choices=list(TABLES))
     add('--seeds', type=int, nargs='+')
     add('--iters', type=int)
     add('--jobs', type=int, help='runs at a time')
