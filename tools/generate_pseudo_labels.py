@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make pseudo-labels as a COCO file; a stopped run resumes.
+r"""Make pseudo-labels as a COCO file; a stopped run resumes.
 
     python tools/generate_pseudo_labels.py CONFIG CHECKPOINT|none \
         --images unlabeled.json --image-root folder --out pseudo_labels.json

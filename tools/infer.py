@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Predict a folder of images, as pictures and a COCO file.
+r"""Predict a folder of images, as pictures and a COCO file.
 
     python tools/infer.py demo_images configs/s4m/s4m_shapes_5p.py \
         work_dirs/s4m_shapes_5p/iter_800.pth --out results

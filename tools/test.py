@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measure the mask AP of a checkpoint.
+r"""Measure the mask AP of a checkpoint.
 
     python tools/test.py configs/s4m/s4m_shapes_5p.py \
         work_dirs/s4m_shapes_5p/iter_800.pth --model both

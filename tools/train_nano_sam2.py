@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train the nano SAM 2 of the demo on endless class-agnostic random shapes.
+r"""Train the nano SAM 2 of the demo on endless class-agnostic random shapes.
 
     python tools/train_nano_sam2.py --work-dir work_dirs/nano_sam2
     python tools/train_nano_sam2.py --eval projects/s4m/assets/nano_sam2.pt \

@@ -303,7 +303,7 @@ def test_early_stopping__is_the_end_of_a_stage(calls, capsys):
         ('train.py', 's4m_shapes_5p'),
         ('test.py', 's4m_shapes_5p'),
     ]
-    assert 'early stopping at iteration 4' in capsys.readouterr().out
+    assert 'early stopping (' in capsys.readouterr().out
 
 
 def test_chain__stops_where_a_stage_fails(calls, monkeypatch):
@@ -341,3 +341,13 @@ def test_other_test__is_not_the_old_one(calls):
     for _ in range(2):
         run_stages(stages_of('supervised_cityscapes_10p', cfg_options=given))
     assert _what(calls) == [('test.py', 'supervised_cityscapes_10p')]
+
+
+@pytest.mark.parametrize('text', ['', '{"student"', '[]', '{}'])
+def test_half_a_result__is_tested_again(calls, text):
+    results = _run('s4m_shapes_5p')
+    (file,) = Path('work_dirs/s4m_shapes_5p').glob('test_*.json')
+    calls.clear()
+    file.write_text(text)
+    assert _run('s4m_shapes_5p') == results
+    assert _what(calls) == [('test.py', 's4m_shapes_5p')]

@@ -15,7 +15,8 @@ from mmdet.apis import DetInferencer
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
-from s4m.apis.publish import publish, select_weights
+from s4m.apis.config import get_config
+from s4m.apis.publish import plain_config, publish, select_weights
 
 
 @pytest.fixture
@@ -157,3 +158,11 @@ def test_publish__without_the_contrastive_loss(shapes_config, tmp_path, stage):
     (a,), (b,) = model.eval().test_step(inputs), again.test_step(inputs)
     for key in ('scores', 'labels', 'masks'):
         assert torch.equal(a.pred_instances[key], b.pred_instances[key])
+
+
+def test_config__of_a_teacher_needs_no_plugin():
+    """Structural distillation reads pixels; the published network does not."""
+    for name in ('s4m_teacher_shapes_5p', 's4m_teacher_cityscapes_10p'):
+        plain = plain_config(get_config(name))
+        assert 'custom_imports' not in plain
+        assert plain.model.data_preprocessor.type == 'DetDataPreprocessor'

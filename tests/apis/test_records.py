@@ -15,6 +15,7 @@ from s4m.apis.records import (
     read_record,
     write_record,
 )
+from s4m.utils.checkpoints import find_checkpoint
 
 
 def _checkpoint(folder: Path, value: int) -> None:
@@ -89,3 +90,18 @@ def test_resumed__keeps_inputs_and_time(cfg, tmp_path):
     write_record(cfg)
     assert read_record(cfg.work_dir)['seconds'] == 0
     check_record(cfg.work_dir, cfg)
+
+
+def test_trained_again__the_former_best_is_not_found(cfg):
+    folder = Path(cfg.work_dir)
+    best = folder / 'best_student_cityscapes_mAP_iter_6.pth'
+    torch.save(1, best)
+    assert find_checkpoint(folder) == best
+    write_record(cfg, resumed=True)
+    assert find_checkpoint(folder) == best
+    write_record(cfg)
+    former = folder / f'former_{best.name}'
+    assert former.is_file() and not best.is_file()
+    with pytest.raises(FileNotFoundError):
+        find_checkpoint(folder)
+    assert former.name in read_record(folder)['former_checkpoints']

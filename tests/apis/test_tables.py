@@ -311,3 +311,8 @@ def test_write_between(tmp_path):
     )
     with pytest.raises(ValueError, match='has no'):
         write_between(page, 'u', 'new')
+    reversed_markers = 'a\n<!-- t: end -->\nkeep\n<!-- t: begin -->\nb\n'
+    page.write_text(reversed_markers)
+    with pytest.raises(ValueError, match='has no'):
+        write_between(page, 't', 'new')
+    assert page.read_text() == reversed_markers

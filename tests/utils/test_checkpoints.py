@@ -272,3 +272,15 @@ def test_teacher__student_of_a_semi_checkpoint(tmp_path):
         load_teacher(nn.Linear(2, 3), tmp_path)
     with pytest.raises(FileNotFoundError, match='Train the teacher first'):
         find_checkpoint(tmp_path / 'none')
+
+
+def test_find__a_half_written_best_is_passed_over(tmp_path):
+    """The run was killed while it saved the best; the last one is whole."""
+    last = tmp_path / 'iter_2.pth'
+    torch.save({'state_dict': {}}, last)
+    (tmp_path / 'last_checkpoint').write_text(str(last))
+    best = tmp_path / 'best_coco_segm_mAP_iter_1.pth'
+    best.write_bytes(last.read_bytes())
+    assert find_checkpoint(tmp_path) == best
+    best.write_bytes(last.read_bytes()[:-100])
+    assert find_checkpoint(tmp_path) == last

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run MMDetection's analyze_logs.py, wherever it is installed.
+r"""Run MMDetection's analyze_logs.py, wherever it is installed.
 
     python tools/analysis/analyze_logs.py plot_curve \
         work_dirs/s4m_shapes_5p/*/vis_data/scalars.json \

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draw the images and labels of semi-supervised training batches.
+r"""Draw the images and labels of semi-supervised training batches.
 
     python tools/analysis/browse_semi_dataset.py \
         configs/s4m_cityscapes_10p.py --out work_dirs/browse --batches 4

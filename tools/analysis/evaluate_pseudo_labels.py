@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compare a file of pseudo-labels or predictions with the ground truth.
+r"""Compare a file of pseudo-labels or predictions with the ground truth.
 
     python tools/analysis/evaluate_pseudo_labels.py pseudo_labels.json \
         --ann data/cityscapes/annotations/\

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Count the parameters and multiply-adds of the network of a config.
+r"""Count the parameters and multiply-adds of the network of a config.
 
     python tools/analysis/get_flops.py configs/s4m_cityscapes_10p.py \
         --shape 1024 2048

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plot margin, false-negative rate and loss of runs with pixel contrast.
+r"""Plot margin, false-negative rate and loss of runs with pixel contrast.
 
     python tools/analysis/plot_contrastive.py \
         work_dirs/sskd_distill_cityscapes_10p work_dirs/another_run \

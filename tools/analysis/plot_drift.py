@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plot AP and pseudo-labels of semi-supervised runs over the iterations.
+r"""Plot AP and pseudo-labels of semi-supervised runs over the iterations.
 
     python tools/analysis/plot_drift.py work_dirs/s4m_cityscapes_10p \
         work_dirs/another_run --out drift.png

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measure the teacher's pseudo-labels before and after refinement.
+r"""Measure the teacher's pseudo-labels before and after refinement.
 
     python tools/analysis/pseudo_label_quality.py \
         configs/s4m/s4m_shapes_5p.py --ann data/shapes/annotations/\

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measure the phases of a training step, and compare its parts.
+r"""Measure the phases of a training step, and compare its parts.
 
     python tools/benchmark/benchmark_step.py s4m_shapes_5p
     python tools/benchmark/benchmark_step.py --compare pr sd arp ema gd \

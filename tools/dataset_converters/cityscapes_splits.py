@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Split Cityscapes' (or Shapes') training set into two parts.
+r"""Split Cityscapes' (or Shapes') training set into two parts.
 
     # a published list has one *_gtFine_instanceIds.png base name per line
     python tools/dataset_converters/cityscapes_splits.py data/cityscapes \

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Split a data set in COCO's format into labelled and unlabelled parts.
+r"""Split a data set in COCO's format into labelled and unlabelled parts.
 
     # fold (seed) 1 of train2017, draws of Unbiased Teacher, another data set
     python tools/dataset_converters/coco_splits.py data/coco --percent 1 10

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Describe a folder of images as an unlabelled set in COCO's format.
+r"""Describe a folder of images as an unlabelled set in COCO's format.
 
     python tools/dataset_converters/images_to_coco.py \
         data/cityscapes/leftImg8bit/train_extra \

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Generate Shapes, an instance segmentation data set in Cityscapes' layout.
+r"""Generate Shapes, an instance segmentation data set in Cityscapes' layout.
 
     python tools/dataset_converters/make_shapes.py --out data/shapes \
         --train 400 --val 200 --size 128x256 --seed 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Publish a checkpoint of this project as a plain MMDetection model.
+r"""Publish a checkpoint of this project as a plain MMDetection model.
 
     python tools/misc/publish_model.py configs/s4m_cityscapes_10p.py \
         work_dirs/s4m_cityscapes_10p/iter_90000.pth --out published

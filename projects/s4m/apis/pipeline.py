@@ -119,10 +119,9 @@ def is_trained(stage: Stage, launcher: Launcher | None = None) -> bool:
         return True
     stopped = stage.makes / STOPPED_EARLY
     if stopped.is_file():
-        iteration = json.loads(stopped.read_text())['iteration']
         launcher.say(
-            f'{stage.name}: trained until early stopping at iteration '
-            f'{iteration}; tools/train.py --resume would go on'
+            f'{stage.name}: trained until early stopping ({stopped}); '
+            'tools/train.py --resume would go on'
         )
         return True
     return False
@@ -194,16 +193,24 @@ def _test(stage: Stage, launcher: Launcher) -> dict[str, Metrics]:
     """Test the best checkpoint, else the last, and cache its metrics."""
     checkpoint = find_checkpoint(stage.makes)
     target = stage.makes / f'test_{checkpoint.stem}{_of_test(stage)}.json'
-    if (
-        not target.is_file()
-        or target.stat().st_mtime < checkpoint.stat().st_mtime
-    ):
+    known = _read_metrics(target)
+    if known is None or target.stat().st_mtime < checkpoint.stat().st_mtime:
         arguments = [stage.config, checkpoint, '--json', target]
         arguments += ['--work-dir', stage.makes]
         if stage.load().model.type == 'SemiInstanceSegmentor':
             arguments += ['--model', 'both']
         launcher('test', stage, arguments, stage.options)
-    return json.loads(target.read_text())
+        known = json.loads(target.read_text())
+    return known
+
+
+def _read_metrics(path: Path) -> dict[str, Metrics] | None:
+    """Read the metrics of a test, or None where there are no whole ones."""
+    try:
+        metrics = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return metrics if isinstance(metrics, dict) and metrics else None
 
 
 def _of_test(stage: Stage) -> str:

@@ -103,11 +103,11 @@ def plain_config(cfg: Config) -> Config:
     is_distilled = model['type'].startswith('Distill')
     for name in DISTILL_ARGUMENTS if is_distilled else CONTRASTIVE_ARGUMENTS:
         model.pop(name, None)
-    ours = _rename(model)
     preprocessor = dict(cfg.model.data_preprocessor)
     preprocessor['type'] = 'DetDataPreprocessor'
     preprocessor.setdefault('bgr_to_rgb', True)
     model['data_preprocessor'] = preprocessor
+    ours = _rename(model)
     model.get('detector', model)['backbone']['init_cfg'] = None
     dataset = cfg.test_dataloader.to_dict()
     imports = {}

@@ -86,9 +86,9 @@ def write_record(cfg: Config, *, resumed: bool = False) -> None:
     """Write the record of a training that begins.
 
     Unless it resumes, ``last_checkpoint`` and ``stopped_early.json`` of a
-    former training in the same directory are removed, and the names of the
-    former checkpoints, which stay, are recorded: they belong to no training
-    of this config.
+    former training in the same directory are removed, its ``best_*.pth``
+    become ``former_best_*.pth``, and the names of the former checkpoints,
+    which stay, are recorded: they belong to no training of this config.
 
     Args:
         cfg (Config): Config of the runner, with its ``work_dir``.
@@ -108,6 +108,8 @@ def write_record(cfg: Config, *, resumed: bool = False) -> None:
             digest = _digest(place)
             if digest is not None:
                 inputs[key] = digest
+        for best in work_dir.glob('best_*.pth'):
+            best.replace(best.with_name(f'former_{best.name}'))
         former = sorted(file.name for file in work_dir.glob('*.pth'))
         for name in ('last_checkpoint', STOPPED_EARLY):
             (work_dir / name).unlink(missing_ok=True)

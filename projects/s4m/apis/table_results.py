@@ -181,10 +181,9 @@ def write_between(path: Path, marker: str, text: str) -> None:
         ValueError: if the markers are missing.
     """
     begin, end = f'<!-- {marker}: begin -->', f'<!-- {marker}: end -->'
-    page = path.read_text()
-    if begin not in page or end not in page:
+    before, _, rest = path.read_text().partition(begin)
+    if end not in rest:
         raise ValueError(f'{path} has no {begin} ... {end}')
-    before, _, rest = page.partition(begin)
     after = rest.partition(end)[2]
     with write_whole(path) as partial:
         partial.write_text(f'{before}{begin}\n{text}\n{end}{after}')

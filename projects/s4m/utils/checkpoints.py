@@ -280,7 +280,8 @@ def find_checkpoint(path: str | os.PathLike) -> Path:
 
     Args:
         path: A file, or a work directory, whose best checkpoint
-            (``best_*.pth``) is taken, or else its last one.
+            (``best_*.pth``) is taken, or else its last one. A best one that
+            was not written to its end is passed over.
 
     Raises:
         FileNotFoundError: if there is none; the message says how to train it.
@@ -290,7 +291,9 @@ def find_checkpoint(path: str | os.PathLike) -> Path:
         return where
     if where.is_dir():
         best = sorted(
-            where.glob('best_*.pth'), key=lambda p: p.stat().st_mtime
+            # The directory of a zip file is its end.
+            filter(zipfile.is_zipfile, where.glob('best_*.pth')),
+            key=lambda p: p.stat().st_mtime,
         )
         if best:
             return best[-1]

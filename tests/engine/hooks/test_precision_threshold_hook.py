@@ -74,6 +74,7 @@ def _runner() -> SimpleNamespace:
     logged: dict[str, float] = {}
     return SimpleNamespace(
         model=_Model(),
+        hooks=[],
         iter=0,
         _resume=False,
         train_dataloader=SimpleNamespace(

@@ -287,3 +287,20 @@ def test_detector__with_a_segmenter_is_refused(shapes_config):
     cfg.teacher_checkpoint = None
     with pytest.raises(ValueError, match=r'DistillMask2Former.*plain class'):
         MODELS.build(cfg)
+
+
+@pytest.mark.parametrize(
+    ('key', 'value', 'message'),
+    [
+        ('semi_train_cfg', dict(unsup_wieght=1), 'unsup_wieght'),
+        ('semi_train_cfg', dict(unsup_weight=-1), r'>= 0, got -1'),
+        ('semi_train_cfg', dict(sup_weight=float('nan')), '>= 0, got nan'),
+        ('semi_train_cfg', dict(unsup_weight='x'), "got 'x'"),
+        ('refiner', dict(min_refine_iou=0.5), 'model.refiner .* no type'),
+    ],
+)
+def test_settings__that_nothing_reads(shapes_config, key, value, message):
+    cfg = shapes_config('guided_distillation_shapes_5p').model
+    cfg[key] = value
+    with pytest.raises(ValueError, match=message):
+        MODELS.build(cfg)

@@ -17,6 +17,8 @@ from s4m.utils.checkpoints import (
     network_state,
 )
 
+from .single_hook import check_single
+
 _STRATEGIES = ('guided', 'standard', 'fixed')
 
 
@@ -174,16 +176,9 @@ class BurnInMeanTeacherHook(Hook):
                 needs a teacher and the config names no file for it.
         """
         model = _segmentor(runner)
-        same = [
-            h for h in runner.hooks if isinstance(h, BurnInMeanTeacherHook)
-        ]
-        if len(same) > 1:
-            raise ValueError(
-                f'The run has {len(same)} hooks BurnInMeanTeacherHook, and '
-                'each would move the teacher. Keep the one in '
-                'default_hooks.mean_teacher and remove the one in '
-                'custom_hooks.'
-            )
+        check_single(
+            runner, self, 'mean_teacher', 'each would move the teacher'
+        )
         # A resumed run has read the teacher from its checkpoint.
         if self.needs_teacher and runner.iter == 0:
             if model.teacher_checkpoint is not None:

@@ -24,6 +24,8 @@ from s4m.structures.masks import (
     spatial_size,
 )
 
+from .single_hook import check_single
+
 #: Number of intervals of scores between 0 and 1.
 _BINS = 100
 _STATE = 'precision_thresholds'
@@ -142,6 +144,9 @@ class PrecisionThresholdHook(Hook):
             ValueError: if the labeller has no thresholds of classes, or the
                 checkpoint has the counts of another number of classes.
         """
+        check_single(
+            runner, self, 'thresholds', 'each would set the thresholds'
+        )
         model = _module(runner)
         labeler: Any = getattr(model, 'pseudo_labeler', None)
         if not hasattr(labeler, 'set_thresholds'):

@@ -15,8 +15,11 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
+from s4m.datasets.coco_io import read_coco
 from s4m.evaluation import ApHistory, TeacherQuality, duplicate_labels
 from s4m.visualization import read_scalars
+
+from .single_hook import check_single
 
 #: Key of the history in the message hub, which every checkpoint holds.
 _HISTORY = 'drift_history'
@@ -111,6 +114,7 @@ class PseudoLabelDriftHook(Hook):
             source = getattr(model, 'pseudo_labeler', None)
         if source is None:
             return
+        check_single(runner, self, 'drift_log', 'both would log its values')
         if self.ann_file is not None:
             if not Path(self.ann_file).is_file():
                 raise FileNotFoundError(
@@ -118,6 +122,8 @@ class PseudoLabelDriftHook(Hook):
                     'does not exist. Name a COCO file with the objects of '
                     'the unlabelled images, or None to log without it.'
                 )
+            # Says what is wrong in a damaged file.
+            read_coco(self.ann_file, needs=['images', 'annotations'])
             self._quality = TeacherQuality(
                 runner.cfg, self.ann_file, self.num_images
             )

@@ -21,9 +21,9 @@ from s4m.structures.masks import spatial_size
 from ..batch_augments import valid_sizes
 from ..promptable import SegmenterOwner
 from .batch_norm_statistics import check_bn_stats, untouched_statistics
+from .semi_settings import train_settings
 from .student_heads import check_weights_are_read, kind_of_target_masks
 
-_TRAIN_CFG = dict(sup_weight=1.0, unsup_weight=2.0, bn_stats='all')
 _TEST_CFG = dict(
     predict_on='student', forward_on='student', extract_feat_on='student'
 )
@@ -108,7 +108,7 @@ class SemiInstanceSegmentor(SemiBaseDetector):
     ) -> None:
         super().__init__(
             detector=detector,
-            semi_train_cfg={**_TRAIN_CFG, **(semi_train_cfg or {})},
+            semi_train_cfg=train_settings(semi_train_cfg),
             semi_test_cfg={**_TEST_CFG, **(semi_test_cfg or {})},
             data_preprocessor=data_preprocessor,
             init_cfg=init_cfg,
@@ -121,9 +121,9 @@ class SemiInstanceSegmentor(SemiBaseDetector):
                 'training of the teacher.'
             )
         self.pseudo_labeler = MODELS.build(pseudo_labeler)
-        self.refiner = _build(refiner)
-        self.copy_paste = _build(copy_paste)
-        self.strong_augment = _build(strong_augment)
+        self.refiner = _build('refiner', refiner)
+        self.copy_paste = _build('copy_paste', copy_paste)
+        self.strong_augment = _build('strong_augment', strong_augment)
         self.teacher_checkpoint = teacher_checkpoint
         self.sup_weight = float(self.semi_train_cfg['sup_weight'])
         self.unsup_weight: float | None = None
@@ -321,7 +321,12 @@ class SemiInstanceSegmentor(SemiBaseDetector):
             )
 
 
-def _build(cfg: OptConfigType) -> nn.Module | None:
+def _build(name: str, cfg: OptConfigType) -> nn.Module | None:
+    if cfg is not None and 'type' not in cfg:
+        raise ValueError(
+            f'model.{name} has {dict(cfg)} and no type: options were given '
+            'for a part that this config does not have'
+        )
     return None if cfg is None else MODELS.build(cfg)
 
 
