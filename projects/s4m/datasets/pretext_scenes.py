@@ -74,7 +74,7 @@ def large_scene(
     ids = np.zeros((height, width), np.uint8)
     labels = rng.integers(len(FAMILIES), size=int(rng.integers(1, 13)))
     for k, family in enumerate(labels.tolist(), 1):
-        radius = np.exp(rng.uniform(np.log(0.06), np.log(0.35))) * height
+        radius = np.exp(rng.uniform(np.log(0.08), np.log(0.36))) * height
         centre = rng.random(2) * [width, height]
         mask = np.zeros_like(ids)
         _fill(mask, _polygon(rng, family, radius, centre, 0.25), 1)
@@ -92,14 +92,18 @@ def large_scene(
 def crowd_scene(
     rng: np.random.Generator, height: int, width: int
 ) -> PretextScene:
-    """Draw 20 to 100 small objects, most of one family, that may touch.
+    """Draw many small objects, most of one family, that may touch.
+
+    There are 20 to 100 objects on 192 x 192 pixels, and as many for each
+    pixel in a scene of another size.
 
     Args:
         rng (np.random.Generator): Source of all random numbers.
         height (int): Height in pixels.
         width (int): Width in pixels.
     """
-    num = int(np.exp(rng.uniform(np.log(20), np.log(100))))
+    num = np.exp(rng.uniform(np.log(20), np.log(100)))
+    num = int(num * height * width / 192**2) + 1
     cover = rng.uniform(0.08, 0.5)
     mean = np.sqrt(cover * height * width / (num * np.pi))
     radius = np.exp(rng.normal(0, rng.uniform(0.05, 0.4), num)) * mean

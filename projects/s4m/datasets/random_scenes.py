@@ -74,9 +74,7 @@ def texture(rng: np.random.Generator, side: int) -> np.ndarray:
     return (base * (1 - t) + other.astype(np.float32) * t).astype(np.float32)
 
 
-def outline(
-    rng: np.random.Generator, family: int | None = None
-) -> np.ndarray:
+def outline(rng: np.random.Generator, family: int | None = None) -> np.ndarray:
     """Draw a closed outline within about the unit circle.
 
     Args:

@@ -29,6 +29,9 @@ class DistillMask2FormerHead(Mask2FormerHead):
       Mask2Former; MMDet counts an image without objects as one object;
     * the pixel decoder may have no deformable encoder, such as the
       ``DPTPixelDecoder``;
+    * a state dict with more queries gives the head its first ones: the
+      nano weights of this package have 100 queries, of which the first 20
+      were also trained alone;
     * targets keep the ``scores`` and ``weights`` of pseudo-labels, which this
       head does not read but a subclass may.
 
@@ -71,6 +74,18 @@ class DistillMask2FormerHead(Mask2FormerHead):
             num_transformer_feat_level=num_transformer_feat_level,
             **kwargs,
         )
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Tensor], prefix: str, *args
+    ) -> None:
+        """Keep the first queries of a state dict with more queries."""
+        for name in ('query_feat', 'query_embed'):
+            key = f'{prefix}{name}.weight'
+            ours = getattr(self, name).weight
+            weight = state_dict.get(key, ours)
+            if len(weight) > len(ours):
+                state_dict[key] = weight[: len(ours)]
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def preprocess_gt(
         self, batch_gt_instances: InstanceList, batch_gt_semantic_segs: list
