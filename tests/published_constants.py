@@ -901,12 +901,12 @@ TABLE = [
     ),
     Row(
         tuple(p for p in _NANO if 'sskd' not in p),
-        'here: half of a ResNet-18, from scratch',
+        'here: three eighths of a ResNet-18, pretrained on random scenes',
         dict(
             backbone='ResNet',
             depth=18,
             frozen_stages=-1,
-            pretrained=None,
+            pretrained='s4m://mask2former_nano',
             backbone_norm='BN',
             backbone_norm_trains=True,
             backbone_norm_eval=False,
@@ -966,7 +966,8 @@ TABLE = [
     ),
     Row(
         tuple(p for p in _NANO if 'sskd' in p),
-        'here: a transformer from scratch, with a warm-up, no batch norm',
+        'here: a transformer that was pretrained on random scenes, with a '
+        'warm-up, no batch norm',
         dict(
             dpt_norm=None,
             size_divisor=32,
@@ -974,10 +975,10 @@ TABLE = [
             weight_decay=0.05,
             warm_up=80,
             arch='vit_tiny_patch16_224',
-            vit_cfg=dict(depth=4, patch_size=8),
-            pretrained=None,
+            vit_cfg=dict(embed_dim=128, num_heads=4, depth=4, patch_size=8),
+            pretrained='s4m://vit_nano',
             out_indices=[0, 1, 2, 3],
-            out_channels=[24, 48, 96, 192],
+            out_channels=[16, 32, 64, 128],
             strides=[4, 8, 16, 32],
             resample='bilinear',
         ),

@@ -22,7 +22,7 @@ def main() -> None:
     )
     parser.add_argument('--steps', type=int, help="default: the network's own")
     parser.add_argument('--images', type=int, default=4, help='per step')
-    parser.add_argument('--lr', type=float, default=5e-4)
+    parser.add_argument('--lr', type=float, default=1e-3)
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--quiet', action='store_true', help='no progress bar')
     pretrain(**vars(parser.parse_args()))

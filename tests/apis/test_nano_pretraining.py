@@ -11,12 +11,11 @@ import torch
 from mmengine.structures import InstanceData
 from s4m.apis import nano_pretraining
 from s4m.apis.nano_pretraining import (
-    PretextModel,
     build_network,
-    first_queries,
     lr_factor,
     pretrain,
 )
+from s4m.apis.pretext_model import PretextModel, first_queries, pixel_loss
 from s4m.datasets import pretext_scenes, random_scenes, shapes_drawing
 from s4m.datasets.pretext_scenes import (
     crowd_scene,
@@ -105,7 +104,9 @@ def tiny(monkeypatch):
         monkeypatch.setitem(
             nano_pretraining.NETWORKS,
             name,
-            recipe._replace(sizes=((32, 64), (32, 32)), start=None),
+            recipe._replace(
+                sizes=((32, 64), (32, 32)), dense_steps=1, start=None
+            ),
         )
     monkeypatch.setattr(
         nano_pretraining, 'held_out_losses', lambda *_: dict(large=1.0)
@@ -168,19 +169,39 @@ def test_object_loss__of_features_that_show_the_objects(tiny):
     masks = torch.zeros(2, 8, 8, dtype=torch.bool)
     masks[0, :, :4] = masks[1, :, 4:] = True
     gt = InstanceData(masks=masks, labels=torch.tensor([0, 1]))
-    features = torch.zeros(64, 64)
-    features[:2] = masks.flatten(1).float() * 2 - 1
+    features = torch.zeros(64, 8, 8)
+    features[:2] = masks.float() * 2 - 1
     with torch.no_grad():
         model.to_mask.bias.zero_()
         model.to_mask.weight.copy_(torch.eye(64) * 10)
-        model.to_class.weight.zero_()
-        model.to_class.bias.zero_()
-    found = model.object_loss(features, gt, torch.Size((8, 8)))
-    # Masks are right, and eight classes equally probable.
-    assert found.item() == pytest.approx(2 * np.log(8), abs=1e-3)
+    assert model.object_loss(features, gt).item() < 0.01
     model.to_mask.weight.data.neg_()
-    worse = model.object_loss(features, gt, torch.Size((8, 8)))
-    assert worse > found + 5 * 0.9 + 5 * 19
+    # Each pixel has the logit 20 of the wrong class.
+    worse = model.object_loss(features, gt).item()
+    assert worse == pytest.approx(5 * 20 + 5 * (1 - 1 / 65), abs=0.1)
+
+
+def test_pixel_loss__by_hand():
+    """One object of 2 x 2 feature pixels, of class 2, at stride 4."""
+    masks = torch.zeros(1, 16, 24, dtype=torch.bool)
+    masks[0, 4:12, 8:16] = True
+    gt = InstanceData(masks=masks, labels=torch.tensor([2]))
+    pixels = torch.zeros(12, 4, 6)
+    inside = (slice(1, 3), slice(2, 4))
+    pixels[0] = 50  # background
+    pixels[0][inside], pixels[3][inside] = 0, 50
+    # The centre is half a pixel from each, and the size is 2.
+    pixels[9, 1], pixels[9, 2] = 0.25, -0.25
+    pixels[10, :, 2], pixels[10, :, 3] = 0.25, -0.25
+    pixels[11] = np.log(2)
+    assert pixel_loss(pixels, gt).item() == pytest.approx(0, abs=1e-5)
+    pixels[9] += 1
+    assert pixel_loss(pixels, gt).item() == pytest.approx(4, abs=1e-5)
+    pixels[11] += 3
+    assert pixel_loss(pixels, gt).item() == pytest.approx(7, abs=1e-5)
+    pixels[3][inside], pixels[4][inside] = 0, 50
+    wrong = 4 * 50 * 4 / 24  # four of 24 pixels
+    assert pixel_loss(pixels, gt).item() == pytest.approx(7 + wrong, abs=1e-3)
 
 
 def test_vit__starts_from_the_trained_decoder():
@@ -202,5 +223,5 @@ def test_unknown_network__is_named(tmp_path):
 
 
 def test_lr_factor__does_not_depend_on_steps_before_the_end():
-    assert lr_factor(500, 1000) == lr_factor(500, 4000) == 1
-    assert lr_factor(999, 1000) == pytest.approx(0.005)
+    assert lr_factor(500, 1000, 9) == lr_factor(500, 4000, 9) == 1
+    assert lr_factor(999, 1000, 9) == pytest.approx(0.005)

@@ -1,4 +1,5 @@
-# The demo trains from scratch, so all layers have one rate.
+# All layers have one rate: the backbone was pretrained on random scenes, not on
+# photographs, and has to change more than with a tenth of the rate.
 _base_ = './cityscapes_90k.py'
 
 optim_wrapper = dict(
