@@ -134,6 +134,8 @@ def test_training__resumed_equals_uninterrupted(tmp_path, tiny, monkeypatch):
         pretrain(tmp_path / 'b', **options)
     assert not (tmp_path / 'b/mask2former_nano.pth').exists()
     monkeypatch.setattr(PretextModel, 'loss', original)
+    with (tmp_path / 'b/train_log.jsonl').open('a') as f:
+        f.write('{"step": 3, "loss": 9.0, "lr": 0.0}\n')  # was not saved
     torch.manual_seed(123)
     resumed = torch.load(
         pretrain(tmp_path / 'b', **options), weights_only=True

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from conftest import ROOT
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.runner import CheckpointLoader, load_checkpoint
+from s4m.engine.hooks import BurnInMeanTeacherHook
 from s4m.utils.checkpoint_files import asset_file
 from s4m.utils.checkpoints import read_weights
 
@@ -125,6 +127,16 @@ def test_teacher_checkpoint__wins(shapes_config, tmp_path):
     cfg.teacher_checkpoint = str(tmp_path / 'a.pth')
     model = MODELS.build(cfg)
     model.init_weights()
+    hook = BurnInMeanTeacherHook(burn_in=1)
+    hook.before_train(
+        SimpleNamespace(
+            model=model,
+            iter=0,
+            hooks=[hook],
+            optim_wrapper=None,
+            _load_from=None,
+        )
+    )
     assert all((p == 0.25).all() for p in model.teacher.parameters())
     saved = read_weights('s4m://mask2former_nano')['backbone.conv1.weight']
     assert torch.equal(model.student.backbone.conv1.weight, saved.float())

@@ -117,6 +117,8 @@ class PretextModel(nn.Module):
             if len(gt.labels):
                 parts.append(pixel_loss(pixels[i], gt))
                 parts.append(self.object_loss(features[i], gt))
+        # Scenes without an object give a loss of 0 that has a gradient.
+        parts = parts or [pixels.sum() * 0]
         return loss + torch.stack(parts).sum() / len(samples)
 
     def object_loss(self, features: Tensor, gt: InstanceData) -> Tensor:

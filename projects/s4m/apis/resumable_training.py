@@ -63,6 +63,12 @@ def train_steps(
             part.load_state_dict(state[name])
         start, before = state['step'], state.get('minutes', 0.0)
         print(f'resumed at step {start}')
+        # Steps after the save run again.
+        rows = log.read_text().splitlines() if log.is_file() else []
+        with write_whole(log) as partial, partial.open('w') as f:
+            f.writelines(
+                f'{s}\n' for s in rows if json.loads(s)['step'] <= start
+            )
     model.train()
     began, window = time.time(), []
     for step in track(range(start, steps), 'training', disable=quiet):
