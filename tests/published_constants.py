@@ -1022,7 +1022,7 @@ TABLE = [
         'here: stride 16, 64 negatives, T 0.2 throughout',
         dict(
             feature_level=2,
-            contrast_in_channels=96,
+            contrast_in_channels=64,
             contrast_num_negatives=64,
             contrast_temperature=0.2,
             contrast_schedule_iters=None,

@@ -105,7 +105,7 @@ def tiny(monkeypatch):
             nano_pretraining.NETWORKS,
             name,
             recipe._replace(
-                sizes=((32, 64), (32, 32)), dense_steps=1, start=None
+                sizes=((64, 96), (64, 64)), dense_steps=1, start=None
             ),
         )
     monkeypatch.setattr(

@@ -50,12 +50,12 @@ class Recipe(NamedTuple):
 
 NETWORKS = {
     'mask2former_nano': Recipe(
-        'mask2former_nano.py', ((96, 192), (128, 128)), 4000, 1500, None
+        'mask2former_nano.py', ((96, 192), (128, 128)), 3000, 1500, None
     ),
     'vit_nano': Recipe(
         'mask2former_vit_nano.py',
         ((96, 160), (128, 128)),
-        1200,
+        1100,
         500,
         's4m://mask2former_nano',
     ),
