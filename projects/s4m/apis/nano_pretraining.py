@@ -55,7 +55,7 @@ NETWORKS = {
     'vit_nano': Recipe(
         'mask2former_vit_nano.py',
         ((96, 160), (128, 128)),
-        1100,
+        800,
         500,
         's4m://mask2former_nano',
     ),
