@@ -1,5 +1,5 @@
-# All layers have one rate: the backbone was pretrained on random scenes, not on
-# photographs, and has to change more than with a tenth of the rate.
+# All layers have one rate, as when the demo trained from scratch; a lower one for
+# the pretrained backbone was not tried.
 _base_ = './cityscapes_90k.py'
 
 optim_wrapper = dict(
