@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from mmdet.models.detectors import Mask2Former
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
 from mmengine.registry import init_default_scope
@@ -62,7 +63,7 @@ NETWORKS = {
 }
 
 
-def build_network(network: str) -> nn.Module:
+def build_network(network: str) -> Mask2Former:
     """Build a network with 100 queries and random weights.
 
     Args:
@@ -174,11 +175,11 @@ def pretrain(
     steps = recipe.steps if steps is None else steps
     plain = [p for p in model.parameters() if p.ndim > 1]
     no_decay = [p for p in model.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.AdamW(
-        [dict(params=plain), dict(params=no_decay, weight_decay=0.0)],
-        lr,
-        weight_decay=0.05,
-    )
+    groups: list[dict[str, Any]] = [
+        dict(params=plain),
+        dict(params=no_decay, weight_decay=0.0),
+    ]
+    optimizer = torch.optim.AdamW(groups, lr, weight_decay=0.05)
     scheduler = LambdaLR(
         optimizer, lambda step: lr_factor(step, steps, recipe.dense_steps)
     )

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
+from mmdet.models.detectors import Mask2Former
 from mmdet.structures import SampleList
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
@@ -22,12 +23,12 @@ FEW_QUERIES = 20
 
 @contextmanager
 def first_queries(
-    model: nn.Module, num: int | None
+    model: Mask2Former, num: int | None
 ) -> Iterator[dict[str, Tensor]]:
     """Let a Mask2Former use its first queries only.
 
     Args:
-        model (nn.Module): MMDet's Mask2Former.
+        model (Mask2Former): Detector.
         num (int, optional): Number of queries, or None for all.
 
     Yields:
@@ -56,12 +57,12 @@ class PretextModel(nn.Module):
     layers are not part of the result.
 
     Args:
-        detector (nn.Module): Mask2Former with 100 queries.
+        detector (Mask2Former): Detector with 100 queries.
     """
 
-    def __init__(self, detector: nn.Module) -> None:
+    def __init__(self, detector: Mask2Former) -> None:
         super().__init__()
-        self.detector = detector
+        self.detector: Mask2Former = detector
         channels = detector.panoptic_head.mask_embed[-1].out_features
         self.to_mask = nn.Linear(channels, channels)
         # Background and classes, offset (y, x), logarithm of the size.

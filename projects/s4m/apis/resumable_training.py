@@ -55,7 +55,9 @@ def train_steps(
     """
     work_dir.mkdir(parents=True, exist_ok=True)
     last, log = work_dir / 'last.pt', work_dir / 'train_log.jsonl'
-    parts = dict(model=model, optimizer=optimizer, scheduler=scheduler)
+    parts: dict[str, Any] = dict(
+        model=model, optimizer=optimizer, scheduler=scheduler
+    )
     start, before = 0, 0.0
     if last.is_file():
         state = read_checkpoint(last)

@@ -121,7 +121,7 @@ def crowd_scene(
     ground, object_ = _two_colours(rng)
     # Objects differ in brightness, and some hardly show.
     strength = rng.normal(1, rng.uniform(0, 0.35), num).clip(0.25, 1.8)
-    share = np.append(0, strength).astype(np.float32)[ids]
+    share: np.ndarray = np.append(0, strength).astype(np.float32)[ids]
     side = max(height, width)
     grain = smooth_noise(rng, side)[:height, :width] - 0.5
     share *= 1 + rng.uniform(0, 0.8) * grain
