@@ -921,12 +921,12 @@ TABLE = [
     ),
     Row(
         tuple(p for p in _NANO if 'sskd' not in p),
-        'here: half of a ResNet-18, from scratch',
+        'here: three eighths of a ResNet-18, pretrained on random scenes',
         dict(
             backbone='ResNet',
             depth=18,
             frozen_stages=-1,
-            pretrained=None,
+            pretrained='s4m://mask2former_nano?queries=20',
             backbone_norm='BN',
             backbone_norm_trains=True,
             backbone_norm_eval=False,
@@ -986,7 +986,8 @@ TABLE = [
     ),
     Row(
         tuple(p for p in _NANO if 'sskd' in p),
-        'here: a transformer from scratch, with a warm-up, no batch norm',
+        'here: a transformer that was pretrained on random scenes, with a '
+        'warm-up, no batch norm',
         dict(
             dpt_norm=None,
             size_divisor=32,
@@ -994,10 +995,10 @@ TABLE = [
             weight_decay=0.05,
             warm_up=80,
             arch='vit_tiny_patch16_224',
-            vit_cfg=dict(depth=4, patch_size=8),
-            pretrained=None,
+            vit_cfg=dict(embed_dim=128, num_heads=4, depth=4, patch_size=8),
+            pretrained='s4m://vit_nano',
             out_indices=[0, 1, 2, 3],
-            out_channels=[24, 48, 96, 192],
+            out_channels=[16, 32, 64, 128],
             strides=[4, 8, 16, 32],
             resample='bilinear',
         ),
@@ -1041,7 +1042,7 @@ TABLE = [
         'here: stride 16, 64 negatives, T 0.2 throughout',
         dict(
             feature_level=2,
-            contrast_in_channels=96,
+            contrast_in_channels=64,
             contrast_num_negatives=64,
             contrast_temperature=0.2,
             contrast_schedule_iters=None,

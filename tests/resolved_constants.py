@@ -278,7 +278,7 @@ def _contrast(model) -> Iterator[tuple[str, Any]]:
 def _mask2former(detector) -> Iterator[tuple[str, Any]]:
     backbone, head = detector.backbone, detector.panoptic_head
     yield 'backbone', backbone.type
-    init = backbone.get('init_cfg')
+    init = backbone.get('init_cfg') or detector.get('init_cfg')
     yield 'pretrained', init and init.checkpoint
     if backbone.type == 'ResNet':
         norm = backbone.norm_cfg

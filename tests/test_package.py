@@ -82,6 +82,8 @@ def test_wheel__carries_what_the_ecosystem_looks_for(wheel, site):
     for name in (
         'assets/nano_sam2.pt',
         'assets/nano_sam2.yaml',
+        'assets/mask2former_nano.pth',
+        'assets/vit_nano.pth',
         'py.typed',
         # `mim train s4m CONFIG` and MMEngine's s4m:: scope.
         '.mim/model-index.yml',

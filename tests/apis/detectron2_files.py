@@ -18,6 +18,7 @@ def small_mask2former(swin: bool = False) -> torch.nn.Module:
     """A Mask2Former of few channels in MMDetection's classes."""
     cfg = Config.fromfile(ROOT / 'configs/_base_/models/mask2former_nano.py')
     model = cfg.model
+    model.init_cfg = None
     head = model.panoptic_head
     head.type = 'Mask2FormerHead'
     head.pixel_decoder.type = 'MSDeformAttnPixelDecoder'

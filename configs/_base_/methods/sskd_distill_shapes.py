@@ -10,7 +10,7 @@ model = dict(
     # The temperature is constant, since 800 iterations are few.
     loss_contrast=dict(
         type='PixelContrastiveLoss',
-        in_channels=96,
+        in_channels=64,
         num_negatives=64,
         temperature=0.2,
     ),

@@ -1,5 +1,4 @@
-# SSKD's student on Shapes, labelled images only. A transformer from scratch
-# needs a warm-up.
+# SSKD's student on Shapes, labelled images only, with a warm-up.
 _base_ = ['../models/mask2former_vit_nano.py', '../schedules/shapes_800.py']
 
 param_scheduler = [

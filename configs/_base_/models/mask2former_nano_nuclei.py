@@ -5,6 +5,7 @@ num_classes = 1
 # COCO's mAP counts 100 predictions of an image, and few crops have more nuclei.
 num_queries = 100
 model = dict(
+    init_cfg=dict(checkpoint='s4m://mask2former_nano'),
     panoptic_head=dict(
         num_things_classes=num_classes,
         num_queries=num_queries,

@@ -1,4 +1,5 @@
-# The demo trains from scratch, so all layers have one rate.
+# All layers have one rate, as when the demo trained from scratch; a lower one for
+# the pretrained backbone was not tried.
 _base_ = './cityscapes_90k.py'
 
 optim_wrapper = dict(

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from rich.progress import track
 from torch import Tensor, nn
 
 from s4m.datasets.random_scenes import (
@@ -31,8 +29,9 @@ from s4m.models.promptable import (
     best_mask,
 )
 from s4m.models.promptable.sam2_build import VIDEO_ONLY
-from s4m.utils.checkpoints import read_checkpoint
 from s4m.utils.whole_files import write_whole
+
+from .resumable_training import train_steps
 
 
 def mask_losses(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -201,54 +200,25 @@ def pretrain(
         optimizer, lr, total_steps=steps, pct_start=0.1
     )
     work_dir = Path(work_dir)
-    work_dir.mkdir(parents=True, exist_ok=True)
-    last, log = work_dir / 'last.pt', work_dir / 'train_log.jsonl'
-    start = 0
-    if last.is_file():
-        state = read_checkpoint(last)
-        segmenter.load_state_dict(state['model'])
-        optimizer.load_state_dict(state['optimizer'])
-        scheduler.load_state_dict(state['scheduler'])
-        start = state['step']
-        print(f'resumed at step {start}')
-    segmenter.train()
-    began, window = time.time(), []
-    for step in track(range(start, steps), 'training', disable=quiet):
+
+    def loss_of(step: int) -> Tensor:
         # Seeded by the step, so that a resumed run sees the same scenes.
         rng = np.random.default_rng([1, seed, step])
         batch = make_batch(rng, images, masks, 3)
         box = torch.from_numpy(rng.random(len(batch['masks'])) < 0.2)
-        loss = step_loss(segmenter, batch, box)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(segmenter.parameters(), 1.0)
-        optimizer.step()
-        scheduler.step()
-        window.append(loss.item())
-        done = step + 1
-        if done % 100 == 0 or done == steps:
-            row = dict(
-                step=done,
-                loss=round(float(np.mean(window)), 4),
-                lr=round(float(scheduler.get_last_lr()[0]), 7),
-                minutes=round((time.time() - began) / 60, 2),
-            )
-            window = []
-            if done % 1000 == 0 or done == steps:
-                segmenter.eval()
-                row.update(mean_iou(segmenter, held_out_batches(6)))
-                segmenter.train()
-                state = dict(
-                    model=segmenter.state_dict(),
-                    optimizer=optimizer.state_dict(),
-                    scheduler=scheduler.state_dict(),
-                    step=done,
-                )
-                with write_whole(last) as partial:
-                    torch.save(state, partial)
-            with log.open('a') as f:
-                f.write(json.dumps(row) + '\n')
-            print(row, flush=True)
+        return step_loss(segmenter, batch, box)
+
+    train_steps(
+        work_dir,
+        segmenter,
+        optimizer,
+        scheduler,
+        loss_of,
+        lambda: mean_iou(segmenter, held_out_batches(6)),
+        steps=steps,
+        max_norm=1.0,
+        quiet=quiet,
+    )
     out = work_dir / 'nano_sam2.pt'
     with write_whole(out) as partial:
         torch.save({'model': image_path_weights(segmenter.model)}, partial)

@@ -22,10 +22,21 @@ from .shapes_drawing import shrink
 SIDE = 256
 #: Number of visible pixels of the smallest object that gets a prompt.
 MIN_PIXELS = 200
+#: Families of outlines; the prompted scenes have the first four.
+FAMILIES = (
+    'blob',
+    'star polygon',
+    'ellipse',
+    'stroke',
+    'flower',
+    'drop',
+    'cross',
+    'wedge',
+)
 Batch = dict[str, torch.Tensor]
 
 
-def _smooth_noise(rng: np.random.Generator, side: int) -> np.ndarray:
+def smooth_noise(rng: np.random.Generator, side: int) -> np.ndarray:
     """Draw (side, side) noise in 0..1 of a random correlation length."""
     cells = int(np.exp(rng.uniform(np.log(3), np.log(64))))
     coarse = rng.random((cells, cells), np.float32)
@@ -44,15 +55,15 @@ def _cells(rng: np.random.Generator, side: int) -> np.ndarray:
     return rng.random(labels.max() + 1, np.float32)[labels]
 
 
-def _texture(rng: np.random.Generator, side: int) -> np.ndarray:
-    """Draw a (side, side, 3) surface in 0..1 around one base colour."""
+def texture(rng: np.random.Generator, side: int) -> np.ndarray:
+    """Draw a (side, side, 3) fp32 surface in 0..1 around one base colour."""
     base = rng.random(3, np.float32)
     other = base + rng.normal(0, rng.choice([0.05, 0.15, 0.3]), 3)
     kind = rng.integers(4)
     if kind == 0:
-        t = _smooth_noise(rng, side)
+        t = smooth_noise(rng, side)
     elif kind == 1:
-        t = (_smooth_noise(rng, side) > 0.5).astype(np.float32)
+        t = (smooth_noise(rng, side) > 0.5).astype(np.float32)
     elif kind == 2:
         t = _cells(rng, side)
     else:
@@ -63,28 +74,60 @@ def _texture(rng: np.random.Generator, side: int) -> np.ndarray:
     return (base * (1 - t) + other.astype(np.float32) * t).astype(np.float32)
 
 
-def _outline(rng: np.random.Generator) -> np.ndarray:
-    """Draw a closed outline within about the unit circle."""
-    kind = rng.integers(4)
+def outline(rng: np.random.Generator, family: int | None = None) -> np.ndarray:
+    """Draw a closed outline within about the unit circle.
+
+    Args:
+        rng (np.random.Generator): Source of all random numbers.
+        family (int, optional): Index in :data:`FAMILIES`. Defaults to None,
+            which draws one of the first four.
+
+    Returns:
+        np.ndarray: (N, 2) polygon.
+    """
+    if family is None:
+        family = int(rng.integers(4))
     angles = np.linspace(0, 2 * np.pi, 64, endpoint=False)
-    if kind == 0:
+    name = FAMILIES[family]
+    if name == 'blob':
         radius = np.ones_like(angles)
         for k in range(2, 7):
             amplitude = rng.normal(0, 0.35 / k)
             radius += amplitude * np.cos(k * angles + rng.random() * 6.3)
         radius = np.clip(radius, 0.25, 1.6)
-    elif kind == 1:
+    elif name == 'star polygon':
         angles = np.sort(rng.random(int(rng.integers(4, 10)))) * 2 * np.pi
         radius = rng.uniform(0.5, 1.2, len(angles))
-    elif kind == 2:
+    elif name == 'ellipse':
         radius = np.ones_like(angles)
-    else:
+    elif name == 'stroke':
         t = np.linspace(-1, 1, 24)
         bend = rng.normal(0, 0.5) * t**2 + rng.normal(0, 0.3) * t
         width = rng.uniform(0.15, 0.35)
         spine = np.stack([t, bend], 1)
         side = np.array([0, width])
         return np.concatenate([spine + side, spine[::-1] - side])
+    elif name == 'flower':
+        depth, petals = rng.uniform(0.2, 0.4), int(rng.integers(3, 8))
+        radius = 1 - depth + depth * np.cos(petals * angles)
+    elif name == 'drop':
+        radius = 0.75 * np.ones_like(angles)
+        tip = np.abs(angles - np.pi) < rng.uniform(0.2, 0.6)
+        angles, radius = angles[~tip], radius[~tip]
+        middle = int((angles < np.pi).sum())
+        angles = np.insert(angles, middle, np.pi)
+        radius = np.insert(radius, middle, rng.uniform(1.1, 1.5))
+    elif name == 'cross':
+        w = rng.uniform(0.2, 0.4)
+        arm = np.array([[1, -w], [1, w], [w, w]])
+        quarter = np.array([[0, 1], [-1, 0]])  # (x, y) to (-y, x)
+        turns = [np.linalg.matrix_power(quarter, k) for k in range(4)]
+        return np.concatenate([arm @ turn for turn in turns])
+    else:  # wedge
+        open_ = rng.uniform(0.6, 2.2)
+        angles = np.linspace(open_ / 2, 2 * np.pi - open_ / 2, 48)
+        angles = np.append(angles, 0.0)
+        radius = np.append(np.ones(48), rng.uniform(0, 0.2))
     return np.stack([radius * np.cos(angles), radius * np.sin(angles)], 1)
 
 
@@ -100,22 +143,22 @@ def render_scene(
         tuple: (256, 256, 3) uint8 RGB and (256, 256) uint8 instance map, 0
         for the background.
     """
-    image = _texture(rng, SIDE)
+    image = texture(rng, SIDE)
     ids = np.zeros((SIDE, SIDE), np.uint8)
     for k in range(1, int(rng.integers(5, 15)) + 1):
-        outline = _outline(rng)
+        shape = outline(rng)
         scale = np.exp(rng.uniform(np.log(9), np.log(70)))
         stretch = np.exp(rng.normal(0, 0.35, 2))
         turn = rng.random() * 2 * np.pi
         rotation = np.array(
             [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
         )
-        points = outline @ rotation.T * scale * stretch
+        points = shape @ rotation.T * scale * stretch
         points += rng.uniform(0, SIDE, 2)
         mask = np.zeros((SIDE, SIDE), np.uint8)
         cv2.fillPoly(mask, [points.round().astype(np.int32)], 1)
         inside = mask.astype(bool)
-        image[inside] = _texture(rng, SIDE)[inside]
+        image[inside] = texture(rng, SIDE)[inside]
         ids[inside] = k
     ramp = np.linspace(-0.5, 0.5, SIDE, dtype=np.float32)
     light = (

@@ -9,7 +9,6 @@ import zipfile
 from _compat_pickle import IMPORT_MAPPING
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlparse
 
 import torch
 from mmengine.logging import print_log
@@ -19,6 +18,8 @@ from torch.serialization import (
     get_unsafe_globals_in_checkpoint,
     safe_globals,
 )
+
+from .checkpoint_files import local_file
 
 
 class Unread:
@@ -48,8 +49,8 @@ def read_checkpoint(path: str | os.PathLike) -> dict:
     this function never does.
 
     Args:
-        path: A file, or an address ``http(s)://``, which is stored in
-            ``torch.hub``'s cache.
+        path: A file or an address, see
+            :func:`s4m.utils.checkpoint_files.local_file`.
 
     Returns:
         dict: The content of the file, with its tensors on the CPU.
@@ -133,22 +134,6 @@ def check_tensors(state: dict, file: str | os.PathLike) -> None:
                 f'{file} has an entry {key} of the class {kind} among its '
                 'weights; only tensors are read. Save the state dict alone.'
             )
-
-
-def local_file(path: str | os.PathLike) -> Path:
-    """Return the file of a path or of an address, which is downloaded."""
-    if str(path).startswith(('http://', 'https://')):
-        name = Path(urlparse(str(path)).path).name
-        file = Path(torch.hub.get_dir()) / 'checkpoints' / name
-        if not file.is_file():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(str(path), str(file))
-        return file
-    file = Path(path).expanduser()
-    if not file.is_file():
-        what = 'is a folder, not a file' if file.is_dir() else 'does not exist'
-        raise FileNotFoundError(f'Checkpoint {file} {what}.')
-    return file
 
 
 def _unknown_globals(file: Path) -> list[str]:

@@ -10,7 +10,8 @@ import pickle
 import numpy as np
 import torch
 
-from .checkpoints import cannot_read, local_file
+from .checkpoint_files import local_file
+from .checkpoints import cannot_read
 
 _CONTAINERS = {
     ('collections', 'OrderedDict'),

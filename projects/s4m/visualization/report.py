@@ -89,8 +89,8 @@ images, against annotations that no training sees.</p>
 <style>{_STYLE}</style>
 <h1>Four methods on Shapes</h1>
 <p>20 labelled and 400 unlabelled images of 128 x 256 pixels, Mask2Former-nano
-from scratch, {iters} iterations each, one seed, evaluated on 200 images. AP x
-100; minutes of training with two runs at a time.</p>
+that starts from random scenes, {iters} iterations each, one seed, evaluated on
+200 images. AP x 100; minutes of training with two runs at a time.</p>
 <table><tr><th>method</th><th>AP (Cityscapes)</th><th>AP50</th>
 <th>mask AP (COCO)</th><th>minutes</th></tr>{rows}</table>
 <p>One seed says little: <code>tools/benchmark/method_tables.py</code> runs

@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-CONTRAST = dict(type='PixelContrastiveLoss', in_channels=192, num_negatives=8)
+CONTRAST = dict(type='PixelContrastiveLoss', in_channels=128, num_negatives=8)
 
 OFF = dict(loss_contrast=None, strong_augment=None)
 

@@ -88,6 +88,7 @@ def test_swaps_with_the_deformable_decoder(head, layout):
         decoder['encoder'] = dict(layer_cfg=levels)
     cfg.model.panoptic_head.update(type=head)
     cfg.model.panoptic_head.pixel_decoder = decoder
+    cfg.model.init_cfg = None
     model = MODELS.build(cfg.model)
     model.init_weights()
     outs = model(torch.rand(2, 3, 64, 96), mode='tensor')

@@ -13,6 +13,8 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from s4m.utils.checkpoints import load_strictly, read_weights
+
 from .vit_weights import load_vit
 
 _PLAIN = ('timm.models.vision_transformer', 'timm.models.deit')
@@ -67,7 +69,9 @@ class ViTFeaturePyramid(BaseModule):
         init_cfg (dict, optional): ``dict(type='Pretrained', checkpoint=...)``
             loads the transformer from a DINOv2 or DeiT file of its authors,
             or from a file in timm's or in transformers' (DINOv2) key names;
-            ``.pth``, ``.bin`` or ``.safetensors``.
+            ``.pth``, ``.bin`` or ``.safetensors``. With
+            ``prefix='backbone.'`` it loads the whole backbone from the
+            checkpoint of a detector.
 
     Raises:
         ValueError: if timm has no plain vision transformer of this name, or
@@ -183,7 +187,19 @@ class ViTFeaturePyramid(BaseModule):
         """Load the transformer where ``init_cfg`` names a file."""
         if self.init_cfg is None:
             return
-        load_vit(self.vit, self.init_cfg['checkpoint'], self.arch)
+        file, prefix = self.init_cfg['checkpoint'], self.init_cfg.get('prefix')
+        if prefix is None:
+            load_vit(self.vit, file, self.arch)
+        else:
+            load_strictly(
+                self,
+                {
+                    k.removeprefix(prefix): v
+                    for k, v in read_weights(file).items()
+                    if k.startswith(prefix)
+                },
+                f'{prefix} of {file}',
+            )
 
     def train(self, mode: bool = True) -> ViTFeaturePyramid:
         """Set the mode; a frozen transformer stays in eval mode."""

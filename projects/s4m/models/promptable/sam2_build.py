@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from s4m.utils.checkpoint_files import ASSETS
 from s4m.utils.checkpoints import (
     check_tensors,
     load_strictly,
@@ -34,7 +35,6 @@ STOCK_CONFIGS = {
 }
 
 #: A tiny SAM 2 for demo and tests, which this project trained.
-ASSETS = Path(__file__).resolve().parents[2] / 'assets'
 SHIPPED = {'nano_sam2': (ASSETS / 'nano_sam2.yaml', ASSETS / 'nano_sam2.pt')}
 
 # Parameters that only videos use. Segmenting an image never reads them, so a
