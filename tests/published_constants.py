@@ -996,7 +996,7 @@ TABLE = [
             warm_up=80,
             arch='vit_tiny_patch16_224',
             vit_cfg=dict(embed_dim=128, num_heads=4, depth=4, patch_size=8),
-            pretrained='s4m://vit_nano',
+            pretrained='s4m://vit_nano?queries=20',
             out_indices=[0, 1, 2, 3],
             out_channels=[16, 32, 64, 128],
             strides=[4, 8, 16, 32],
@@ -1144,7 +1144,12 @@ TABLE = [
     Row(
         NUCLEI_MASK2FORMER,
         'here: one class; COCO: 100 predictions of an image',
-        dict(num_classes=1, num_queries=100, max_per_image=100),
+        dict(
+            num_classes=1,
+            num_queries=100,
+            max_per_image=100,
+            pretrained='s4m://mask2former_nano',
+        ),
     ),
     Row(
         ('mixing/*nuclei_*',),
