@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.hub import get_config as get_scoped_config
 
-from s4m.engine import setup_cpu_distributed
+from s4m.engine import setup_distributed
 
 from .splits import split_options, work_dir_options
 
@@ -171,7 +171,7 @@ def load_config(
         cfg.work_dir = str(work_dir)
     elif cfg.get('work_dir') is None:
         cfg.work_dir = str(root / Path(cfg.filename).stem)
-    setup_cpu_distributed(cfg)
+    setup_distributed(cfg)
     return cfg
 
 

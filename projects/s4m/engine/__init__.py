@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-from .cpu_distributed import (
+from .distributed import (
     CPUDistributedDataParallel,
-    setup_cpu_distributed,
+    PartwiseDistributedDataParallel,
+    setup_distributed,
 )
 from .hooks import (
     AnnotationCheckHook,
@@ -19,10 +20,11 @@ __all__ = [
     'BurnInMeanTeacherHook',
     'CPUDistributedDataParallel',
     'ContrastiveDiagnosticsHook',
+    'PartwiseDistributedDataParallel',
     'PrecisionThresholdHook',
     'PseudoLabelDriftHook',
     'PseudoLabelRefineHook',
     'RandomStateHook',
     'SegmentorOptimWrapperConstructor',
-    'setup_cpu_distributed',
+    'setup_distributed',
 ]

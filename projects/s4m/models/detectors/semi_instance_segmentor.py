@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from mmdet.models.detectors import SemiBaseDetector
 from mmdet.models.utils import rename_loss_dict, reweight_loss_dict
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
 from mmdet.utils import ConfigType, InstanceList, OptConfigType
+from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
 from s4m.structures import (
@@ -21,6 +24,7 @@ from s4m.structures.masks import spatial_size
 from ..batch_augments import valid_sizes
 from ..promptable import SegmenterOwner
 from .batch_norm_statistics import check_bn_stats, untouched_statistics
+from .partwise_train_step import partwise_train_step, split_branches
 from .semi_settings import train_settings
 from .student_heads import check_weights_are_read, kind_of_target_masks
 
@@ -131,7 +135,19 @@ class SemiInstanceSegmentor(SemiBaseDetector):
         check_bn_stats(self.bn_stats, self.student)
         self.target_masks = kind_of_target_masks(self.student)
 
-    # ------------------------------------------------------------ training
+    def train_step(
+        self, data: dict[str, Any], optim_wrapper: OptimWrapper
+    ) -> dict[str, Tensor]:
+        """Train one iteration, see :func:`partwise_train_step`."""
+        return partwise_train_step(self, self, data, optim_wrapper)
+
+    def training_parts(self, data: dict[str, Any]) -> list[dict[str, Any]]:
+        """Split a preprocessed batch; without a weight, into one part."""
+        labeled, unlabeled = ('sup',), ('unsup_teacher', 'unsup_student')
+        if self.unsup_weight == 0:
+            return split_branches(data, labeled)
+        return split_branches(data, labeled, unlabeled)
+
     def loss(
         self,
         multi_batch_inputs: dict[str, Tensor],
@@ -142,7 +158,9 @@ class SemiInstanceSegmentor(SemiBaseDetector):
         Args:
             multi_batch_inputs (dict): ``sup``, ``unsup_teacher`` and
                 ``unsup_student``, each (B, 3, H, W) RGB in 0..255. The two
-                unlabelled views show the same pixels in other colours.
+                unlabelled views show the same pixels in other colours. A
+                part of a batch (:meth:`training_parts`) has the first branch
+                or the other two, and their losses.
             multi_batch_data_samples (dict): Samples of the same branches.
 
         Returns:
@@ -157,10 +175,12 @@ class SemiInstanceSegmentor(SemiBaseDetector):
         self._check_hook()
         inputs, samples = multi_batch_inputs, multi_batch_data_samples
         normalize = self.data_preprocessor.normalize
-        losses = self.loss_by_gt_instances(
-            normalize(inputs['sup']), samples['sup']
-        )
-        if self.unsup_weight == 0:
+        losses = {}
+        if 'sup' in inputs:
+            losses = self.loss_by_gt_instances(
+                normalize(inputs['sup']), samples['sup']
+            )
+        if self.unsup_weight == 0 or 'unsup_student' not in inputs:
             return losses
 
         steps = self.pseudo_label(inputs, samples)
@@ -209,12 +229,6 @@ class SemiInstanceSegmentor(SemiBaseDetector):
 
         Returns:
             PseudoLabelSteps: The results of all steps.
-
-        Example:
-            >>> data = model.data_preprocessor(
-            ...     batch, training=True)  # doctest: +SKIP
-            >>> steps = model.pseudo_label(
-            ...     data['inputs'], data['data_samples'])  # doctest: +SKIP
         """
         view = inputs['unsup_teacher']
         labels = self.get_pseudo_instances(view, data_samples['unsup_teacher'])
@@ -306,7 +320,7 @@ class SemiInstanceSegmentor(SemiBaseDetector):
         return self.pseudo_labeler(outputs, batch_data_samples)
 
     def train(self, mode: bool = True) -> SemiInstanceSegmentor:
-        """Set the student's mode; the teacher always stays in eval mode."""
+        """Set the student's mode; the teacher stays in eval mode."""
         super().train(mode)
         self.teacher.eval()
         return self
