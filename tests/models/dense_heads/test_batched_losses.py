@@ -18,6 +18,7 @@ from mmdet.models.task_modules.assigners import (
     DiceCost,
     FocalLossCost,
 )
+from mmdet.structures.mask import BitmapMasks
 from mmengine.config import Config
 from mmengine.structures import InstanceData
 from point_streams import draw_same_points
@@ -27,6 +28,7 @@ from s4m.models import (
     DistillMask2FormerHead,
 )
 from s4m.models.dense_heads import batched_losses, mask_points
+from s4m.structures import replace_fields
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -196,6 +198,14 @@ def test_losses__class_weights_and_other_losses(restart_points):
     _assert_equal(*heads, restart_points, SOME, 2)
 
 
+def test_losses__ignored_labels(restart_points):
+    """A loss with options of its own is called as it is."""
+    heads = _build(DistillMask2FormerHead), _build(CountingHead)
+    for head in heads:
+        head.loss_cls.ignore_index = 3
+    _assert_equal(*heads, restart_points, SOME, 2)
+
+
 @pytest.mark.parametrize(
     'costs',
     [
@@ -221,6 +231,29 @@ def test_maskformer__equals_mmdets(counts, restart_points):
     assert ours.state_dict().keys() == stock.state_dict().keys()
     _assert_equal(ours, stock, restart_points, counts, 3, torch.long)
     assert isinstance(ours.assigner.match_costs[1], FocalLossCost)
+
+
+def test_maskformer__reads_weights():
+    head = _build(BatchedMaskFormerHead, 'maskformer')
+    scores, masks, items, metas = _inputs(SOME, 2)
+    losses = []
+    for weight in (None, 0.25):
+        for item in items:
+            if weight is not None:
+                item.weights = torch.full(item.labels.shape, weight)
+        raw = [
+            replace_fields(
+                item, masks=BitmapMasks(item.masks.byte().numpy(), 24, 32)
+            )
+            for item in items
+        ]
+        targets = head.preprocess_gt(raw, [None] * len(raw))
+        losses.append(head.loss_by_feat(scores, masks, targets, metas))
+    for name, value in losses[0].items():
+        if name.endswith('loss_cls'):
+            assert losses[1][name] < value
+        else:
+            assert_close(losses[1][name], value * 0.25)
 
 
 class _Calls(TorchDispatchMode):

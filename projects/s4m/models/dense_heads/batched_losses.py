@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
+from mmdet.models.losses import CrossEntropyLoss
 from mmdet.models.task_modules.assigners import HungarianAssigner
 from mmdet.models.task_modules.samplers import MaskPseudoSampler
 from mmdet.utils import InstanceList, reduce_mean
@@ -243,22 +245,27 @@ class BatchedLossesMixin:
             self.num_classes,
             device=scores.device,
         )
-        label_weights = None
+        pair_weights = None
         if matches.queries.numel():
             matched = torch.cat(targets.labels)[matches.targets]
             labels.scatter_(1, matches.queries, matched)
             if weights is not None:
-                label_weights = torch.ones_like(labels, dtype=weights.dtype)
-                label_weights.scatter_(1, matches.queries, weights)
-                label_weights = label_weights.flatten()
-        losses = self.loss_cls(
-            scores.reshape(-1, classes),
-            labels.flatten(),
-            label_weights,
-            reduction_override='none',
-        )
-        divisor = self.class_weights.float()[labels].sum(1)
-        return layer_means(losses.reshape(layers, -1), divisor)
+                pair_weights = torch.ones_like(labels, dtype=weights.dtype)
+                pair_weights.scatter_(1, matches.queries, weights)
+        class_weights = self.class_weights.float()
+        flat = scores.reshape(-1, classes), labels.flatten()
+        if is_plain_cross_entropy(self.loss_cls, use_sigmoid=False):
+            # MMDet's would copy the class weights to the device.
+            losses = F.cross_entropy(
+                *flat, weight=class_weights, reduction='none'
+            ).view_as(labels)
+            losses = losses * self.loss_cls.loss_weight
+        else:
+            losses = self.loss_cls(*flat, reduction_override='none')
+            losses = losses.reshape(*labels.shape, -1).sum(-1)
+        if pair_weights is not None:
+            losses = losses * pair_weights
+        return layer_means(losses, class_weights[labels].sum(1))
 
     def matching_masks(
         self, mask_preds: Sequence[Tensor], targets: Targets
@@ -304,6 +311,21 @@ class BatchedLossesMixin:
         """
         zero = torch.stack([m[:, :0].float().sum() for m in mask_preds])
         return zero, zero
+
+
+def is_plain_cross_entropy(loss: Any, use_sigmoid: bool) -> bool:
+    """Return whether a loss is MMDet's cross entropy without ignored labels.
+
+    Args:
+        loss (nn.Module): Loss.
+        use_sigmoid (bool): Whether it has to be the binary one.
+    """
+    return (
+        type(loss) is CrossEntropyLoss
+        and loss.use_sigmoid == use_sigmoid
+        and not loss.use_mask
+        and loss.ignore_index is None
+    )
 
 
 def layer_slices(layers: int, elements: int) -> list[slice]:

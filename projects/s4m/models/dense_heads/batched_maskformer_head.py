@@ -16,7 +16,6 @@ from .batched_costs import MaskChunk
 from .batched_losses import (
     BatchedLossesMixin,
     Targets,
-    layer_means,
     layer_slices,
 )
 from .batched_matching import Matches
@@ -88,32 +87,33 @@ class BatchedMaskFormerHead(BatchedLossesMixin, MaskFormerHead):
         divisor = self.mask_divisor(targets.counts, mask_preds[0].device)
         if not matches.queries.numel():
             return self.no_mask_losses(mask_preds)
-        masks = torch.cat(targets.masks)
+        # MMDet's are int64, of which only one layer's are kept.
+        masks = torch.cat([masks.bool() for masks in targets.masks])
         height, width = masks.shape[1:]
-        parts = []
+        losses = []
         # Masks at full size are large: one layer at a time.
-        for layer, queries, objects in zip(
-            mask_preds, matches.queries, matches.targets, strict=True
-        ):
+        for i, layer in enumerate(mask_preds):
+            pairs = layer.flatten(0, 1).index_select(0, matches.queries[i])
             preds = F.interpolate(
-                layer.flatten(0, 1).index_select(0, queries).float()[:, None],
+                pairs.float()[:, None],
                 (height, width),
                 mode='bilinear',
                 align_corners=False,
             )[:, 0]
-            wanted = masks.index_select(0, objects)
-            dice = self.loss_dice(preds, wanted, reduction_override='none')
+            wanted = masks.index_select(0, matches.targets[i]).long()
+            weight = pixel_weight = None
+            if weights is not None:
+                weight = weights[i]
+                pixel_weight = weight[:, None].expand(-1, height * width)
+                pixel_weight = pixel_weight.flatten()
+            dice = self.loss_dice(preds, wanted, weight, avg_factor=divisor)
             # The class 0 of MMDet's focal loss is the foreground.
             mask = self.loss_mask(
                 preds.reshape(-1, 1),
                 1 - wanted.reshape(-1),
-                reduction_override='none',
+                pixel_weight,
+                avg_factor=divisor * (height * width),
             )
-            parts.append((mask.reshape(len(preds), -1).sum(1), dice))
-        mask, dice = (torch.stack(part) for part in zip(*parts, strict=True))
-        if weights is not None:
-            mask, dice = mask * weights, dice * weights
-        return (
-            layer_means(mask, divisor * (height * width)),
-            layer_means(dice, divisor),
-        )
+            losses.append(torch.stack([mask, dice]))
+        mask, dice = torch.stack(losses, dim=1)
+        return mask, dice

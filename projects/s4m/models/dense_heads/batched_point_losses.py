@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
-from mmdet.models.losses import CrossEntropyLoss
 from torch import Tensor
 
 from .batched_costs import MaskChunk
 from .batched_losses import (
     BatchedLossesMixin,
     Targets,
+    is_plain_cross_entropy,
     layer_means,
     layer_slices,
 )
@@ -141,25 +141,18 @@ class BatchedPointLossesMixin(BatchedLossesMixin):
             and (N, ) dice losses.
         """
         dice = self.loss_dice(preds, values, reduction_override='none')
-        if self._is_plain_cross_entropy():
+        loss = self.loss_mask
+        is_plain = is_plain_cross_entropy(loss, use_sigmoid=True)
+        if is_plain and loss.class_weight is None:
             # MMDet's would keep a weight of each point for the gradient.
             mask = F.binary_cross_entropy_with_logits(
                 preds, values, reduction='none'
             )
-            return mask.sum(1) * self.loss_mask.loss_weight, dice
-        mask = self.loss_mask(
+            return mask.sum(1) * loss.loss_weight, dice
+        mask = loss(
             preds.flatten(), values.flatten(), reduction_override='none'
         )
         return mask.reshape(len(preds), -1).sum(1), dice
-
-    def _is_plain_cross_entropy(self) -> bool:
-        loss = self.loss_mask
-        return (
-            type(loss) is CrossEntropyLoss
-            and loss.use_sigmoid
-            and loss.class_weight is None
-            and loss.ignore_index is None
-        )
 
     def _draw_points(
         self, mask_preds: Sequence[Tensor], matches: Matches
