@@ -15,7 +15,8 @@ from mmdet.apis import DetInferencer
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
-from s4m.apis.publish import publish, select_weights
+from s4m.apis.config import get_config
+from s4m.apis.publish import plain_config, publish, select_weights
 
 
 @pytest.fixture
@@ -110,6 +111,14 @@ def test_publish__meta_that_is_not_plain(semi_run, tmp_path, meta):
 def test_publish__config_by_name(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'x\.pth does not exist'):
         publish('supervised_shapes_5p', tmp_path / 'x.pth')
+
+
+def test_plain_config__maskformer_needs_no_plugin():
+    cfg = plain_config(
+        get_config('guided_distillation_maskformer_cityscapes_10p')
+    )
+    assert cfg.model.panoptic_head.type == 'MaskFormerHead'
+    assert 'custom_imports' not in cfg
 
 
 def test_publish__wrong_checkpoint(semi_run, tmp_path):
