@@ -113,6 +113,14 @@ def test_publish__config_by_name(tmp_path):
         publish('supervised_shapes_5p', tmp_path / 'x.pth')
 
 
+def test_plain_config__maskformer_needs_no_plugin():
+    cfg = plain_config(
+        get_config('guided_distillation_maskformer_cityscapes_10p')
+    )
+    assert cfg.model.panoptic_head.type == 'MaskFormerHead'
+    assert 'custom_imports' not in cfg
+
+
 def test_publish__wrong_checkpoint(semi_run, tmp_path):
     config, _, _ = semi_run
     torch.save({'state_dict': {'x': torch.ones(1)}}, tmp_path / 'x.pth')

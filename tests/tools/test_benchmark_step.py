@@ -42,7 +42,9 @@ def test_benchmark__phases_of_s4m(shapes_config, modules):
     assert result['peak_mib'] > 0
 
 
-@pytest.mark.parametrize('name', ['pr', 'sd', 'arp', 'gd', 'pxl', 'remedies'])
+@pytest.mark.parametrize(
+    'name', ['pr', 'sd', 'arp', 'gd', 'pxl', 'matching', 'remedies']
+)
 def test_compare__runs(name, nano_segmenter, modules):
     files = modules('benchmark_step').COMPARISONS
     rows = modules(files[name]).compare(
@@ -53,7 +55,7 @@ def test_compare__runs(name, nano_segmenter, modules):
         num_points=8,
         gd_config='guided_distillation_shapes_5p',
     )
-    assert len(rows) == dict(gd=2, pxl=4, remedies=12).get(name, 3)
+    assert len(rows) == dict(gd=2, pxl=4, matching=2, remedies=12).get(name, 3)
     assert all(r['ms'] > 0 and r['peak_mib'] >= 0 for r in rows.values())
 
 

@@ -35,6 +35,7 @@ COMPARISONS = dict(
     ema='mean_teacher',
     gd='guided_distillation_step',
     pxl='pixel_contrast',
+    matching='matching',
     remedies='remedies',
 )
 
@@ -70,7 +71,7 @@ def main() -> None:
     parser.add_argument(
         '--gd-config',
         default='guided_distillation_shapes_5p',
-        help='of the comparisons gd and remedies',
+        help='of the comparisons gd, matching and remedies',
     )
     add_cfg_options(parser)
     parser.add_argument('--out', type=Path, help='write JSON here')

@@ -31,7 +31,7 @@ model = dict(
         init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet50'),
     ),
     panoptic_head=dict(
-        type='MaskFormerHead',
+        type='BatchedMaskFormerHead',
         in_channels=[256, 512, 1024, 2048],
         feat_channels=256,
         out_channels=256,

@@ -29,6 +29,7 @@ from .prediction import config_classes
 
 #: MMDetection's class with the same parameters and keys, by plugin class.
 STOCK_TYPES = {
+    'BatchedMaskFormerHead': 'MaskFormerHead',
     'ContrastiveMask2Former': 'Mask2Former',
     'DistillCondInst': 'CondInst',
     'DistillMask2Former': 'Mask2Former',

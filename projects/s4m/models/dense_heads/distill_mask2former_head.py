@@ -3,20 +3,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from mmdet.models.dense_heads import Mask2FormerHead
 from mmdet.registry import MODELS
 from mmdet.utils import ConfigType, InstanceList
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
-from torch import Tensor, nn
+from torch import Tensor
 
-from s4m.structures import replace_fields
 from s4m.structures.pseudo_instances import TARGET_FIELDS
+
+from .batched_point_losses import BatchedPointLossesMixin
 
 
 @MODELS.register_module()
-class DistillMask2FormerHead(Mask2FormerHead):
+class DistillMask2FormerHead(BatchedPointLossesMixin, Mask2FormerHead):
     """Mask2Former head for tensor masks, autocast and distillation.
 
     The head has the parameters and keys of MMDet's ``Mask2FormerHead``, and
@@ -24,6 +27,8 @@ class DistillMask2FormerHead(Mask2FormerHead):
 
     * ground truth masks may be ``BitmapMasks`` or bool tensors, at image or
       at mask resolution, and are never converted to int64;
+    * all decoder layers and images are matched at once, see
+      :class:`BatchedLossesMixin`;
     * matching costs and losses run in fp32 inside autocast, since sums over
       12544 points overflow fp16;
     * mask losses are divided by the number of objects in the batch, as in
@@ -51,11 +56,9 @@ class DistillMask2FormerHead(Mask2FormerHead):
     Attributes:
         target_masks (str): ``tensor``, so that pseudo-labels arrive as bool
             tensors; see :func:`~s4m.structures.project_pseudo_instances`.
-        reads_weights (bool): True, so that pseudo-labels may have weights.
     """
 
     target_masks = 'tensor'
-    reads_weights = True
 
     def __init__(
         self,
@@ -78,8 +81,6 @@ class DistillMask2FormerHead(Mask2FormerHead):
             num_transformer_feat_level=num_transformer_feat_level,
             **kwargs,
         )
-        #: Weights of the matched queries of each image of a decoder layer.
-        self._matched_weights: list[Tensor] = []
 
     def preprocess_gt(
         self, batch_gt_instances: InstanceList, batch_gt_semantic_segs: list
@@ -107,153 +108,10 @@ class DistillMask2FormerHead(Mask2FormerHead):
             )
         return targets
 
-    def get_targets(
-        self,
-        cls_scores_list: list[Tensor],
-        mask_preds_list: list[Tensor],
-        batch_gt_instances: InstanceList,
-        *args,
-        **kwargs,
-    ) -> tuple:
-        """Compute MMDet's targets, with the number of objects of Mask2Former.
-
-        Mask2Former sums the objects of all images. The caller averages the
-        sum over the processes and clamps it to at least 1.
+    def count_objects(self, counts: Sequence[int]) -> int:
+        """Return the number of objects of all images, as Mask2Former counts.
 
         Args:
-            cls_scores_list (list[Tensor]): (Q, C + 1) class logits of each
-                image.
-            mask_preds_list (list[Tensor]): (Q, h, w) mask logits of each
-                image.
-            batch_gt_instances (list[InstanceData]): Objects of each image.
-            *args: Other arguments of MMDet's method.
-            **kwargs: Other arguments of MMDet's method.
-
-        Returns:
-            tuple: MMDet's targets of one decoder layer; the fifth item is the
-            number of objects (int).
+            counts (Sequence[int]): Number of objects of each image.
         """
-        targets = super().get_targets(
-            cls_scores_list,
-            mask_preds_list,
-            batch_gt_instances,
-            *args,
-            **kwargs,
-        )
-        num_objects = sum(len(gt.labels) for gt in batch_gt_instances)
-        return (*targets[:4], num_objects, *targets[5:])
-
-    def _get_targets_single(
-        self,
-        cls_score: Tensor,
-        mask_pred: Tensor,
-        gt_instances: InstanceData,
-        img_meta: dict,
-    ) -> tuple:
-        """Match one image, and hand the weights of objects to their queries.
-
-        Args:
-            cls_score (Tensor): (Q, C + 1) class logits.
-            mask_pred (Tensor): (Q, h, w) mask logits.
-            gt_instances (InstanceData): Objects, perhaps with ``weights``.
-            img_meta (dict): Metainfo of the image.
-
-        Returns:
-            tuple: MMDet's targets; the second item is the (Q, ) weights of
-            the classification.
-        """
-        targets = super()._get_targets_single(
-            cls_score, mask_pred, gt_instances, img_meta
-        )
-        if 'weights' not in gt_instances:
-            return targets
-        labels, label_weights, *rest, sampling = targets
-        weights = gt_instances.weights.to(cls_score.dtype)
-        # In the order of the queries, as MMDet orders the mask targets.
-        matched = weights[sampling.pos_assigned_gt_inds]
-        self._matched_weights.append(matched)
-        label_weights = label_weights.to(cls_score.dtype)
-        label_weights[sampling.pos_inds] = matched
-        return (labels, label_weights, *rest, sampling)
-
-    def _loss_by_feat_single(
-        self,
-        cls_scores: Tensor,
-        mask_preds: Tensor,
-        batch_gt_instances: InstanceList,
-        batch_img_metas: list[dict],
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Compute MMDet's losses of one decoder layer, perhaps weighted.
-
-        Args:
-            cls_scores (Tensor): (B, Q, C + 1) class logits.
-            mask_preds (Tensor): (B, Q, h, w) mask logits.
-            batch_gt_instances (list[InstanceData]): Objects of each image,
-                perhaps with ``weights``.
-            batch_img_metas (list[dict]): Metainfo of each image.
-
-        Returns:
-            tuple[Tensor, Tensor, Tensor]: Classification, mask and dice loss.
-        """
-        args = cls_scores, mask_preds, batch_gt_instances, batch_img_metas
-        if not any('weights' in gt for gt in batch_gt_instances):
-            return super()._loss_by_feat_single(*args)
-        gts = [
-            gt
-            if 'weights' in gt
-            else replace_fields(
-                gt, weights=cls_scores.new_ones(len(gt.labels))
-            )
-            for gt in batch_gt_instances
-        ]
-        # MMDet's method matches the queries and calls the two mask losses,
-        # to which it gives no weights.
-        self._matched_weights.clear()
-        hooks = [
-            loss.register_forward_pre_hook(self._add_weights, with_kwargs=True)
-            for loss in (self.loss_mask, self.loss_dice)
-        ]
-        try:
-            return super()._loss_by_feat_single(
-                cls_scores, mask_preds, gts, batch_img_metas
-            )
-        finally:
-            self._matched_weights.clear()
-            for hook in hooks:
-                hook.remove()
-
-    def _add_weights(
-        self, loss: nn.Module, args: tuple[Tensor, ...], kwargs: dict
-    ) -> tuple[tuple[Tensor, ...], dict]:
-        """Give a mask loss the weight of each object or of its points."""
-        weights = torch.cat(self._matched_weights)
-        repeats = len(args[0]) // len(weights)
-        return args, dict(kwargs, weight=weights.repeat_interleave(repeats))
-
-    def loss_by_feat(
-        self,
-        all_cls_scores: list[Tensor],
-        all_mask_preds: list[Tensor],
-        batch_gt_instances: InstanceList,
-        batch_img_metas: list[dict],
-    ) -> dict[str, Tensor]:
-        """Compute MMDet's losses of all decoder layers in fp32.
-
-        Args:
-            all_cls_scores (list[Tensor]): (B, Q, C + 1) class logits of each
-                layer.
-            all_mask_preds (list[Tensor]): (B, Q, h, w) mask logits of each
-                layer.
-            batch_gt_instances (list[InstanceData]): Objects of each image.
-            batch_img_metas (list[dict]): Metainfo of each image.
-
-        Returns:
-            dict[str, Tensor]: Losses of all layers by name.
-        """
-        with torch.autocast(all_cls_scores[0].device.type, enabled=False):
-            return super().loss_by_feat(
-                [s.float() for s in all_cls_scores],
-                [m.float() for m in all_mask_preds],
-                batch_gt_instances,
-                batch_img_metas,
-            )
+        return sum(counts)
