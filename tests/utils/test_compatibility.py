@@ -25,12 +25,17 @@ def test_narrow_encoding__is_mmdets_for_128_channels():
     assert narrow_box_encoding(head, (wanted,)) is None
 
 
-def test_import__says_nothing():
+def test_import__says_nothing_and_leaves_hydra_alone():
     """MMDetection's notice on OneDL's own data sets is twice too many."""
-    run = subprocess.run(
-        [sys.executable, '-c', 'import s4m'], capture_output=True, text=True
+    code = (
+        'import s4m.models as m; m.SAM2Segmenter("nano_sam2", None);'
+        'from hydra.core.global_hydra import GlobalHydra;'
+        'assert not GlobalHydra.instance().is_initialized()'
     )
-    assert run.returncode == 0
+    run = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
     assert 'OneDL' not in run.stdout + run.stderr
 
 
