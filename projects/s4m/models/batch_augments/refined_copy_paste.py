@@ -16,6 +16,7 @@ from s4m.structures.masks import (
     spatial_size,
     topmost,
 )
+from s4m.structures.selection import kept_indices
 
 _MODES = ('static', 'dynamic')
 
@@ -99,14 +100,18 @@ class RefinedCopyPaste(nn.Module):
             return rgb, instances
         num_pairs = max(1, batch // 4)
         order = torch.randperm(batch).tolist()
-        result, out = list(instances), rgb.clone()
+        out, pasted, visible = rgb.clone(), {}, {}
         for a, b in zip(
             order[:num_pairs], order[num_pairs : 2 * num_pairs], strict=True
         ):
             for to, source in ((a, b), (b, a)):
-                out[to], result[to] = self.paste(
+                out[to], pasted[to], visible[to] = self._overlay(
                     rgb[to], instances[to], rgb[source], instances[source]
                 )
+        result = list(instances)
+        indices = kept_indices(list(visible.values()))
+        for (to, item), index in zip(pasted.items(), indices, strict=True):
+            result[to] = item[index]
         return out, result
 
     def paste(
@@ -130,20 +135,37 @@ class RefinedCopyPaste(nn.Module):
             tuple[Tensor, InstanceData]: The new image and its instances, with
             the fields that the instances of both images have.
         """
+        image, item, visible = self._overlay(
+            image, target, source_image, source
+        )
+        (index,) = kept_indices([visible])
+        return image, item[index]
+
+    def _overlay(
+        self,
+        image: Tensor,
+        target: InstanceData,
+        source_image: Tensor,
+        source: InstanceData,
+    ) -> tuple[Tensor, InstanceData, Tensor]:
+        """Paste without knowing how many instances are large or visible.
+
+        Returns:
+            tuple: The image, the n + m instances of both images, and (n + m)
+            bool, whether each is an instance of the new image.
+        """
+        num_target = len(target.masks)
         area = source.masks.sum((1, 2), dtype=torch.int32)
-        donors = source[area >= self.min_area]
-        if len(donors) == 0:
-            return image, target
-        masks = donors.masks
+        large = area >= self.min_area
+        masks = source.masks & large[:, None, None]
         if self.mode == 'dynamic':
             rows, cols = self._placement(masks)
             masks = _gather_masks(masks, rows, cols)
-        top = topmost(torch.cat([target.masks, masks]))
-
-        num_target = len(target.masks)
-        pasted = top >= num_target
+        masks = torch.cat([target.masks, masks])
+        top = topmost(masks)
+        is_pasted = top >= num_target
         moved = source_image
-        if self.mode == 'dynamic':
+        if self.mode == 'dynamic' and len(large):
             # Each pixel shows the source pixel of its topmost instance.
             layer = (top - num_target).clamp(min=0)
             at = torch.arange(top.shape[0], device=top.device)[:, None]
@@ -151,22 +173,24 @@ class RefinedCopyPaste(nn.Module):
             at = torch.arange(top.shape[1], device=top.device)[None]
             x = cols[layer, at].clamp(min=0)
             moved = source_image[:, y, x]
-        image = torch.where(pasted, moved, image)
+        image = torch.where(is_pasted, moved, image)
 
-        visible = torch.bincount((top + 1).flatten(), minlength=1)[1:]
-        keep = visible.nonzero()[:, 0]
-        out = replace_fields(
-            join_instances(target, donors)[keep],
-            masks=top == keep[:, None, None],
-            pasted=keep >= num_target,
+        order = torch.arange(len(masks), device=top.device)
+        # Without a large instance nothing changes, not even overlaps.
+        changes = large.any()
+        masks = torch.where(changes, top == order[:, None, None], masks)
+        pasted = order >= num_target
+        visible = torch.where(changes, masks.flatten(1).any(1), ~pasted)
+        item = replace_fields(
+            join_instances(target, source), masks=masks, pasted=pasted
         )
-        return image, out
+        return image, item, visible
 
     def _placement(self, masks: Tensor) -> tuple[Tensor, Tensor]:
         """Draw a size and a place for each instance.
 
         Args:
-            masks (Tensor): (n, H, W) bool, each with at least one pixel.
+            masks (Tensor): (n, H, W) bool; an empty one stays empty.
 
         Returns:
             tuple[Tensor, Tensor]: (n, H) and (n, W) int64, the nearest row

@@ -165,17 +165,24 @@ def valid_sizes(
     Returns:
         list[tuple[int, int]]: Valid (h, w) of each image.
     """
-    sizes = []
-    for sample, item in zip(batch_data_samples, instances, strict=True):
-        size = tuple(sample.img_shape[:2])
-        if size != image_size and 'pasted' in item:
-            union = item.masks[item.pasted].any(0)
-            # One past the last row and column, 0 where nothing was pasted.
-            ends = [
-                (axis * torch.arange(1, 1 + len(axis), device=axis.device))
-                for axis in (union.any(1), union.any(0))
-            ]
-            height, width = torch.stack([end.max() for end in ends]).tolist()
-            size = max(size[0], height), max(size[1], width)
-        sizes.append(size)
+    sizes = [tuple(sample.img_shape[:2]) for sample in batch_data_samples]
+    padded = [
+        i
+        for i, (size, item) in enumerate(zip(sizes, instances, strict=True))
+        if size != image_size and 'pasted' in item
+    ]
+    ends = []
+    for i in padded:
+        masks, pasted = instances[i].masks, instances[i].pasted
+        union = (masks & pasted[:, None, None]).any(0)
+        # One past the last row and column, 0 where nothing was pasted.
+        ends += [
+            (axis * torch.arange(1, 1 + len(axis), device=axis.device)).max()
+            for axis in (union.any(1), union.any(0))
+        ]
+    if ends:
+        # The host waits once for all images.
+        last = torch.stack(ends).view(-1, 2).tolist()
+        for i, (height, width) in zip(padded, last, strict=True):
+            sizes[i] = max(sizes[i][0], height), max(sizes[i][1], width)
     return sizes

@@ -5,10 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from mmdet.models.data_preprocessors import DetDataPreprocessor
 from mmdet.registry import MODELS
 from torch import Tensor
+
+from s4m.structures.masks import spatial_size
+from s4m.utils.transfers import tree_to_device
 
 
 def to_rgb(preprocessor: DetDataPreprocessor, inputs: Tensor) -> Tensor:
@@ -110,6 +114,8 @@ class SemiDataPreprocessor(DetDataPreprocessor):
             return super().forward(data, training)
         if not branches:
             return self._pixels(data)
+        # All branches in one copy.
+        data = self.cast_data(data)
         inputs, data_samples = {}, {}
         for branch, images in data['inputs'].items():
             samples = data['data_samples'][branch]
@@ -126,24 +132,40 @@ class SemiDataPreprocessor(DetDataPreprocessor):
             data_samples[branch] = batch['data_samples']
         return dict(inputs=inputs, data_samples=data_samples)
 
+    def cast_data(self, data: Any) -> Any:
+        """Copy a batch to the device, see :func:`tree_to_device`.
+
+        Args:
+            data (Any): Batch of the loader.
+
+        Returns:
+            Any: The same structure on the device.
+        """
+        return tree_to_device(data, self.device)
+
     def _pixels(self, data: dict) -> dict:
         """Collate pixels as MMDet does, and fill the padding with the mean."""
         with self._without_normalization():
             data = super().forward(data, training=True)
+        # Files are read as BGR.
+        rgb = data['inputs'].flip(1)
         mean = self.mean if self._channel_conversion else self.mean.flip(0)
-        for image, sample in zip(
-            data['inputs'], data['data_samples'], strict=True
-        ):
+        for image, sample in zip(rgb, data['data_samples'], strict=True):
             height, width = sample.img_shape[:2]
-            image[:, height:] = mean
-            image[:, :height, width:] = mean
-        return data
+            if (height, width) != spatial_size(image):
+                image[:, height:] = mean
+                image[:, :height, width:] = mean
+        return {**data, 'inputs': rgb}
 
     @contextmanager
     def _without_normalization(self) -> Iterator[None]:
-        """Let MMDet's ``forward`` return RGB in 0..255."""
+        """Let MMDet's ``forward`` return BGR in 0..255.
+
+        MMDet would reorder the channels of each image by a list of indices,
+        for each of which the host waits.
+        """
         flags = self._enable_normalize, self._channel_conversion
-        self._enable_normalize, self._channel_conversion = False, True
+        self._enable_normalize = self._channel_conversion = False
         try:
             yield
         finally:

@@ -14,6 +14,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from s4m.structures.pseudo_instances import TARGET_FIELDS
+from s4m.utils.transfers import to_device
 
 from .batched_point_losses import BatchedPointLossesMixin
 
@@ -97,16 +98,23 @@ class DistillMask2FormerHead(BatchedPointLossesMixin, Mask2FormerHead):
             list[InstanceData]: ``labels`` (n, ), ``masks`` (n, H, W) and,
             where the objects have them, ``scores`` and ``weights``.
         """
-        targets = []
-        for gt in batch_gt_instances:
-            masks = gt.masks
-            if not isinstance(masks, Tensor):
-                masks = masks.to_tensor(torch.bool, gt.labels.device)
-            extra = {k: gt[k] for k in TARGET_FIELDS if k in gt}
-            targets.append(
-                InstanceData(labels=gt.labels, masks=masks, **extra)
+        masks = to_device(
+            [
+                gt.masks
+                if isinstance(gt.masks, Tensor)
+                else gt.masks.to_tensor(torch.bool, 'cpu')
+                for gt in batch_gt_instances
+            ],
+            batch_gt_instances[0].labels.device,
+        )
+        return [
+            InstanceData(
+                labels=gt.labels,
+                masks=mask,
+                **{k: gt[k] for k in TARGET_FIELDS if k in gt},
             )
-        return targets
+            for gt, mask in zip(batch_gt_instances, masks, strict=True)
+        ]
 
     def count_objects(self, counts: Sequence[int]) -> int:
         """Return the number of objects of all images, as Mask2Former counts.

@@ -17,6 +17,7 @@ from mmdet.utils import OptConfigType
 from torch import Tensor, nn
 
 from s4m.structures.masks import pad_masks, spatial_size
+from s4m.utils.transfers import to_device
 
 from ..losses import FeatureGrid, PixelContrastiveLoss
 
@@ -277,7 +278,7 @@ def valid_grid(batch_data_samples: SampleList, grid: FeatureGrid) -> Tensor:
         Tensor: (B, h, w) bool, false on padding.
     """
     sizes = torch.tensor([s.img_shape[:2] for s in batch_data_samples])
-    sizes = sizes.to(grid.rows.device)
+    (sizes,) = to_device([sizes], grid.rows.device)
     rows = grid.rows < sizes[:, :1]
     cols = grid.cols < sizes[:, 1:]
     return rows[:, :, None] & cols[:, None]

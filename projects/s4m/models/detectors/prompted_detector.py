@@ -15,6 +15,7 @@ from torch import Tensor
 
 from s4m.structures.masks import resize_valid_part, spatial_size
 from s4m.utils.compatibility import narrow_box_encoding
+from s4m.utils.transfers import to_device
 
 from ..data_preprocessors import to_rgb
 from ..promptable import SegmenterEmbeddings, SegmenterOwner
@@ -192,8 +193,13 @@ class PromptedDetector(
             target = tuple(sample.ori_shape[:2]) if rescale else shape
             pred.masks = resize_valid_part(logits, padded, shape, target)
             if rescale:
-                factor = pred.bboxes.new_tensor(
-                    [target[1] / shape[1], target[0] / shape[0]]
+                (factor,) = to_device(
+                    [
+                        torch.tensor(
+                            [target[1] / shape[1], target[0] / shape[0]]
+                        )
+                    ],
+                    pred.bboxes.device,
                 )
                 pred.bboxes = pred.bboxes * factor.repeat(2)
             sample.pred_instances = pred
@@ -250,7 +256,8 @@ class PromptedDetector(
         boxes = torch.cat([item.bboxes for item in instances])
         image_ids = torch.repeat_interleave(
             torch.arange(len(counts)), torch.tensor(counts)
-        ).to(boxes.device)
+        )
+        (image_ids,) = to_device([image_ids], boxes.device)
         logits, _ = self.segmenter.decode(
             embeddings, image_ids, boxes=boxes, multimask=False
         )

@@ -188,7 +188,7 @@ class SemiInstanceSegmentor(SemiBaseDetector):
         assert steps.strong_images is not None
         labels = steps.teacher if steps.refined is None else steps.refined
         count = sum(len(item) for item in labels) / len(labels)
-        losses['num_pseudo'] = steps.teacher_images.new_tensor(count)
+        losses['num_pseudo'] = steps.teacher_images.new_full((), count)
         if steps.pasted is not None:
             pasted = sum(item.pasted.sum() for item in steps.pasted)
             losses['num_pasted'] = pasted / len(steps.pasted)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from s4m.structures.masks import mask_union, spatial_size
 from s4m.utils.recording import record_output
+from s4m.utils.transfers import to_device
 
 from ..data_preprocessors import SemiDataPreprocessor, to_rgb
 from ..losses import similarity_rows
@@ -36,7 +37,7 @@ def sample_query_points(
     """
     batch, _, width = foreground.shape
     half = points_per_image // 2
-    sizes = valid_sizes[:, None].to(foreground.device)
+    (sizes,) = to_device([valid_sizes[:, None]], foreground.device)
     points = torch.rand(batch, points_per_image, 2, device=foreground.device)
     points = (points * sizes).floor().clamp(max=sizes - 1).flip(-1)
 

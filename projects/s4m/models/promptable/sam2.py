@@ -278,13 +278,13 @@ class SAM2Segmenter(PromptableSegmenter):
             assert boxes is not None
             coords = boxes.view(-1, 2, 2)
             # sam2 takes a box as two points with the labels 2 and 3.
-            labels = torch.tensor(
-                [[2, 3]], dtype=torch.int, device=boxes.device
+            labels = torch.arange(
+                2, 4, dtype=torch.int, device=boxes.device
             ).expand(len(boxes), -1)
+        x, y = coords.float().unbind(-1)
         height, width = image_size
-        size = coords.new_tensor([width, height], dtype=torch.float32)
-        coords = coords.float() / size * self.model.image_size
-        return coords, labels
+        coords = torch.stack([x / width, y / height], dim=-1)
+        return coords * self.model.image_size, labels
 
     def _output_tokens(self, sparse: Tensor) -> Tensor:
         """Put sam2's output tokens before the tokens of the prompts."""

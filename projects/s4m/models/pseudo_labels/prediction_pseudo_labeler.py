@@ -15,6 +15,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from s4m.structures.masks import mask_nms
+from s4m.structures.selection import kept_indices
 
 from .pseudo_labeler import PseudoLabeler
 
@@ -123,14 +124,17 @@ class PredictionPseudoLabeler(PseudoLabeler):
         Raises:
             ValueError: if ``score_thr`` has fewer values than classes.
         """
+        preds = [output.pred_instances for output in outputs]
+        indices = kept_indices([self._is_kept(pred) for pred in preds])
         return [
-            self._select(output.pred_instances, sample.batch_input_shape)
-            for output, sample in zip(outputs, batch_data_samples, strict=True)
+            self._select(pred, index, sample.batch_input_shape)
+            for pred, index, sample in zip(
+                preds, indices, batch_data_samples, strict=True
+            )
         ]
 
-    def _select(
-        self, pred: InstanceData, padded: tuple[int, int]
-    ) -> InstanceData:
+    def _is_kept(self, pred: InstanceData) -> Tensor:
+        """Return (n, ) bool, whether each prediction becomes a label."""
         thresholds = self.thresholds
         if len(thresholds) > 1:
             if len(pred) and int(pred.labels.max()) >= len(thresholds):
@@ -142,13 +146,18 @@ class PredictionPseudoLabeler(PseudoLabeler):
         masks = pred.masks.bool()
         area = masks.sum((1, 2), dtype=torch.int32)
         keep = (pred.scores > thresholds) & (area > self.size_thr)
+        if self.nms_iou_thr is None:
+            return keep
+        return mask_nms(masks, pred.scores, self.nms_iou_thr, keep)
+
+    def _select(
+        self, pred: InstanceData, index: Tensor, padded: tuple[int, int]
+    ) -> InstanceData:
         item = InstanceData(
-            labels=pred.labels[keep],
-            scores=pred.scores[keep],
-            masks=masks[keep],
+            labels=pred.labels[index],
+            scores=pred.scores[index],
+            masks=pred.masks[index].bool(),
         )
-        if self.nms_iou_thr is not None:
-            item = item[mask_nms(item.masks, item.scores, self.nms_iou_thr)]
         height, width = item.masks.shape[-2:]
         item.masks = F.pad(
             item.masks, (0, padded[1] - width, 0, padded[0] - height)

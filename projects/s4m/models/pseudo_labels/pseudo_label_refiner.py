@@ -20,6 +20,9 @@ from s4m.structures.masks import (
     upsample_masks,
 )
 
+from s4m.structures.selection import kept_indices
+from s4m.utils.transfers import to_device
+
 from ..promptable import SegmenterOwner, best_mask
 from .pseudo_labeler import check_iou_thr
 
@@ -171,34 +174,52 @@ class PseudoLabelRefiner(SegmenterOwner):
         mask_logits = torch.cat([item.mask_logits for item in instances])
         image_ids = torch.repeat_interleave(
             torch.arange(len(counts)), torch.tensor(counts)
-        ).to(rgb.device)
+        )
+        (image_ids,) = to_device([image_ids], rgb.device)
         fields = self._refine(rgb, mask_logits, image_ids, image_size)
         out = []
         for item, masks, iou, refined in zip(
             instances, *(f.split(counts) for f in fields), strict=True
         ):
-            masks[~refined] = masks_at_image_size(item[~refined], image_size)
+            # Softmax draws points from every mask.
+            if self.point_sampling != 'softmax':
+                masks = masks.where(
+                    refined[:, None, None],
+                    masks_at_image_size(item, image_size),
+                )
             out.append(
-                self._select(
+                self._weighted(
                     replace_fields(
                         item, masks=masks, refine_iou=iou, refined=refined
                     )
                 )
             )
-        return out
+        return self._select(out)
 
-    def _select(self, item: InstanceData) -> InstanceData:
-        """Remove and weight refined pseudo-labels, where options say so."""
+    def _weighted(self, item: InstanceData) -> InstanceData:
+        """Weight new pseudo-labels, where the option says so."""
         if self.weight_by_iou:
             weights = item.get('weights', torch.ones_like(item.refine_iou))
             item.weights = weights * item.refine_iou
+        return item
+
+    def _select(self, instances: InstanceList) -> InstanceList:
+        """Remove refined pseudo-labels, where options say so."""
         if self.min_refine_iou == 0 and self.nms_iou_thr is None:
-            return item
-        # What the segmenter contradicts does not suppress other masks.
-        keep = item.refine_iou >= self.min_refine_iou
-        if self.nms_iou_thr is not None:
-            keep = mask_nms(item.masks, item.scores, self.nms_iou_thr, keep)
-        return item[keep]
+            return instances
+        keep = []
+        for item in instances:
+            # What the segmenter contradicts does not suppress other masks.
+            stays = item.refine_iou >= self.min_refine_iou
+            if self.nms_iou_thr is not None:
+                stays = mask_nms(
+                    item.masks, item.scores, self.nms_iou_thr, stays
+                )
+            keep.append(stays)
+        return [
+            item[index]
+            for item, index in zip(instances, kept_indices(keep), strict=True)
+        ]
 
     def _refine(
         self,

@@ -14,6 +14,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from s4m.structures.masks import mask_nms
+from s4m.structures.selection import kept_indices
 
 from .pseudo_labeler import PseudoLabeler
 
@@ -123,17 +124,17 @@ class QueryPseudoLabeler(PseudoLabeler):
         if self.nms_iou_thr is not None:
             # For all queries at once: n is unknown to the host until below.
             keep = mask_nms(mask_logits > 0, scores, self.nms_iou_thr, keep)
-        return [
-            self._weighted(
-                InstanceData(
-                    labels=labels[i, valid],
-                    scores=scores[i, valid],
-                    mask_logits=mask_logits[i, valid],
-                    masks=mask_logits[i, valid] > 0,
-                )
+        instances = []
+        for i, index in enumerate(kept_indices(keep)):
+            logits = mask_logits[i, index]
+            item = InstanceData(
+                labels=labels[i, index],
+                scores=scores[i, index],
+                mask_logits=logits,
+                masks=logits > 0,
             )
-            for i, valid in enumerate(keep)
-        ]
+            instances.append(self._weighted(item))
+        return instances
 
     def _weighted(self, item: InstanceData) -> InstanceData:
         """Add the weights, where there are any, to new pseudo-labels."""
