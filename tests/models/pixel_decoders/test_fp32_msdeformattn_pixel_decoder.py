@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mask2Former's pixel decoder without waits equals MMDet's."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import ConfigDict
+
+
+def _decoders(levels: int = 3, num_layers: int = 2):
+    """MMDet's decoder, and this project's with the same weights."""
+    attention = dict(
+        embed_dims=32,
+        num_heads=4,
+        num_levels=levels,
+        num_points=4,
+        dropout=0.0,
+        batch_first=True,
+    )
+    cfg = ConfigDict(
+        type='MSDeformAttnPixelDecoder',
+        in_channels=[8, 16, 24, 32],
+        strides=[4, 8, 16, 32],
+        feat_channels=32,
+        out_channels=32,
+        num_outs=3,
+        norm_cfg=dict(type='GN', num_groups=4),
+        encoder=dict(
+            num_layers=num_layers,
+            layer_cfg=dict(
+                self_attn_cfg=attention,
+                ffn_cfg=dict(
+                    embed_dims=32, feedforward_channels=64, ffn_drop=0.0
+                ),
+            ),
+        ),
+        positional_encoding=dict(num_feats=16, normalize=True),
+    )
+    torch.manual_seed(0)
+    mmdet = MODELS.build(copy.deepcopy(cfg))
+    mmdet.init_weights()
+    # Their initial value, 0, would hide the order of points and levels.
+    for layer in mmdet.encoder.layers:
+        torch.nn.init.normal_(layer.self_attn.sampling_offsets.weight)
+        torch.nn.init.normal_(layer.self_attn.attention_weights.weight)
+    cfg.type = 'Fp32MSDeformAttnPixelDecoder'
+    ours = MODELS.build(cfg)
+    ours.load_state_dict(mmdet.state_dict())
+    return mmdet, ours
+
+
+def _pyramid(size: tuple[int, int], batch: int = 2) -> list[torch.Tensor]:
+    height, width = size
+    return [
+        torch.rand(
+            batch, 8 * (i + 1), height >> (2 + i), width >> (2 + i)
+        ).requires_grad_()
+        for i in range(4)
+    ]
+
+
+def _run(decoder, feats):
+    """Outputs, and the gradients of inputs and parameters."""
+    mask, memories = decoder(feats)
+    outputs = [mask, *memories]
+    total = sum((out * out.detach().cos()).sum() for out in outputs)
+    grads = torch.autograd.grad(total, [*feats, *decoder.parameters()])
+    return outputs, grads
+
+
+@pytest.mark.parametrize('levels', [3, 4])
+def test_decoder__equals_mmdets(levels):
+    mmdet, ours = _decoders(levels)
+    for size in ((64, 96), (96, 64), (64, 96)):
+        feats = _pyramid(size)
+        wanted, found = _run(mmdet, feats), _run(ours, feats)
+        assert len(wanted[0]) == len(found[0])
+        for a, b in zip(
+            [*wanted[0], *wanted[1]], [*found[0], *found[1]], strict=True
+        ):
+            torch.testing.assert_close(b, a, rtol=1e-4, atol=1e-4)
+
+
+def test_decoder__keeps_few_geometries_and_is_copied():
+    _, ours = _decoders(num_layers=1)
+    with torch.inference_mode():
+        ours(_pyramid((64, 96)))
+    for width in range(64, 64 + 32 * 6, 32):
+        ours(_pyramid((64, width), batch=1))
+    assert 1 <= len(ours._geometries) <= 4
+    feats = _pyramid((64, 96))
+    copied = pickle.loads(pickle.dumps(copy.deepcopy(ours)))
+    a, b = _run(ours, feats)[0], _run(copied, feats)[0]
+    assert all(map(torch.equal, a, b))
+    assert ours.state_dict().keys() == _decoders(num_layers=1)[
+        0
+    ].state_dict().keys()
+
+
+def test_decoder__is_fp32_inside_autocast():
+    _, ours = _decoders(num_layers=1)
+    with torch.autocast('cpu', torch.bfloat16):
+        mask, memories = ours([f.bfloat16() for f in _pyramid((64, 96))])
+    assert {m.dtype for m in (mask, *memories)} == {torch.float32}
