@@ -2,6 +2,7 @@ _base_ = 'mmdet::_base_/default_runtime.py'
 custom_imports = dict(imports=['s4m'], allow_failed_imports=False)
 
 default_hooks = dict(
+    runtime_info=dict(type='DeferredRuntimeInfoHook'),
     annotation_check=dict(type='AnnotationCheckHook'),
     random_state=dict(type='RandomStateHook'),
     # The results of a validation are logged at its iteration, not at epoch 0.

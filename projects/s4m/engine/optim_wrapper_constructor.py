@@ -3,23 +3,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from mmdet.registry import OPTIM_WRAPPER_CONSTRUCTORS
-from mmengine.optim import DefaultOptimWrapperConstructor
+from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from s4m.utils.deferred_scalars import defer_scalars
 
 _NORMS = (_BatchNorm, nn.GroupNorm, nn.LayerNorm)
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class SegmentorOptimWrapperConstructor(DefaultOptimWrapperConstructor):
-    """MMEngine's constructor with three corrections.
+    """MMEngine's constructor with four corrections.
 
     * ``norm_decay_mult`` also applies to the norms of a module that
       ``custom_keys`` names. MMEngine skips them there, so a ``backbone``
       entry would decay the norms of the backbone.
     * The teacher and frozen modules are skipped as a whole and not logged
       parameter by parameter.
+    * The norm of the gradients is fetched from the device when it is logged.
     * Parameters with equal settings share a group, so that AdamW steps in a
       few fused kernels. A parameter that two modules share is in one group
       only.
@@ -34,6 +40,20 @@ class SegmentorOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         >>> [(len(g['params']), g['weight_decay']) for g in groups]
         [(2, 0.05), (2, 0.0)]
     """
+
+    def __call__(self, model: nn.Module) -> OptimWrapper:
+        """Build the optimizer of a model and its wrapper.
+
+        Args:
+            model (nn.Module): Model, or its distributed wrapper.
+
+        Returns:
+            OptimWrapper: Wrapper that logs the norm of the gradients.
+        """
+        wrapper = super().__call__(model)
+        if wrapper.clip_grad_kwargs:
+            wrapper.clip_func = _deferred(wrapper)
+        return wrapper
 
     def add_params(
         self, params: list[dict], module: nn.Module, prefix: str = '', **kwargs
@@ -59,6 +79,18 @@ class SegmentorOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         if not prefix:
             defaults = {'lr': self.base_lr, 'weight_decay': self.base_wd}
             params[:] = _merge(params, defaults)
+
+
+def _deferred(wrapper: OptimWrapper) -> Callable[..., None]:
+    """Clip without a wait for the norm, which MMEngine logs each time."""
+    clip, name = wrapper.clip_func, f'train/{wrapper.grad_name}'
+
+    def clip_and_log(*args: Any, **kwargs: Any) -> None:
+        norm = clip(*args, **kwargs)
+        if norm is not None:
+            defer_scalars(wrapper.message_hub, {name: norm})
+
+    return clip_and_log
 
 
 def _merge(params: list[dict], defaults: dict) -> list[dict]:

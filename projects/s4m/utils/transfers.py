@@ -95,9 +95,7 @@ def _map(tree: Any, function: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(tree, list | tuple):
         return type(tree)(_map(value, function) for value in tree)
     if isinstance(tree, BaseBoxes):
-        return type(tree)(
-            _map(tree.tensor, function), dtype=None, clone=False
-        )
+        return type(tree)(_map(tree.tensor, function), dtype=None, clone=False)
     if isinstance(tree, BaseDataElement):
         new = tree.new()
         for key, value in tree.items():

@@ -97,9 +97,10 @@ def test_decoder__keeps_few_geometries_and_is_copied():
     copied = pickle.loads(pickle.dumps(copy.deepcopy(ours)))
     a, b = _run(ours, feats)[0], _run(copied, feats)[0]
     assert all(map(torch.equal, a, b))
-    assert ours.state_dict().keys() == _decoders(num_layers=1)[
-        0
-    ].state_dict().keys()
+    assert (
+        ours.state_dict().keys()
+        == _decoders(num_layers=1)[0].state_dict().keys()
+    )
 
 
 def test_decoder__is_fp32_inside_autocast():

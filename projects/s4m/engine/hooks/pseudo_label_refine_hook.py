@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from s4m.structures.masks import spatial_size, upsample_masks
+from s4m.utils.deferred_scalars import defer_scalars
 from s4m.utils.model_wrappers import unwrapped_model
 from s4m.visualization import palette
 
@@ -88,10 +89,11 @@ class PseudoLabelRefineHook(Hook):
         iou = torch.cat([item.refine_iou for item in refined])
         if len(iou):
             replaced = torch.cat([item.refined for item in refined])
-            hub = runner.message_hub
-            hub.update_scalar('train/refine_iou', iou.mean().item())
-            share = replaced.float().mean().item()
-            hub.update_scalar('train/refine_kept', share)
+            values = {
+                'train/refine_iou': iou.mean(),
+                'train/refine_kept': replaced.float().mean(),
+            }
+            defer_scalars(runner.message_hub, values)
         if self.draw_interval and self.every_n_train_iters(
             runner, self.draw_interval
         ):
