@@ -5,12 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 
-def kept_indices(keep: Sequence[Tensor]) -> list[Tensor]:
+def kept_indices(keep: Sequence[Tensor] | Tensor) -> list[Tensor]:
     """Find the instances of each image that stay.
 
     Indexing with a mask makes the host wait for the device each time, since
@@ -18,8 +17,8 @@ def kept_indices(keep: Sequence[Tensor]) -> list[Tensor]:
     for the numbers of all images.
 
     Args:
-        keep (Sequence[Tensor]): (n_b, ) bool of each image b, which may
-            be the rows of one tensor.
+        keep (Sequence[Tensor] | Tensor): (n_b, ) bool of each image b, or
+            (B, n) bool.
 
     Returns:
         list[Tensor]: (m_b, ) int64 indices of the true values, in order.

@@ -39,26 +39,41 @@ def to_device(
         return [value.to(device) for value in values]
     moved = list(values)
     host = [i for i, v in enumerate(values) if v.device.type == 'cpu']
-    starts, size = [], 0
-    for i in host:
-        starts.append(size)
-        num_bytes = values[i].numel() * values[i].element_size()
-        size += -(-num_bytes // _ALIGNMENT) * _ALIGNMENT
-    if not size:
-        return [value.to(device) for value in values]
-    buffer = torch.empty(size, dtype=torch.uint8, pin_memory=True)
-    for i, start in zip(host, starts, strict=True):
-        _view(buffer, start, values[i]).copy_(values[i])
-    buffer = buffer.to(device, non_blocking=True)
-    for i, start in zip(host, starts, strict=True):
-        moved[i] = _view(buffer, start, values[i])
+    if not host:
+        return moved
+    packed = _pack([values[i] for i in host], pin_memory=True)
+    packed = packed.to(device, non_blocking=True)
+    for i, value in zip(
+        host, _unpack(packed, [values[i] for i in host]), strict=True
+    ):
+        moved[i] = value
     return moved
 
 
-def _view(buffer: Tensor, start: int, like: Tensor) -> Tensor:
-    """Return the part of a buffer of bytes that holds a tensor."""
-    end = start + like.numel() * like.element_size()
-    return buffer[start:end].view(like.dtype).view(like.shape)
+def _pack(values: Sequence[Tensor], pin_memory: bool) -> Tensor:
+    """Copy the bytes of tensors to one buffer of the host."""
+    size = sum(map(_size, values))
+    buffer = torch.empty(size, dtype=torch.uint8, pin_memory=pin_memory)
+    for part, value in zip(_unpack(buffer, values), values, strict=True):
+        part.copy_(value)
+    return buffer
+
+
+def _unpack(buffer: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
+    """Return the parts of a buffer as tensors with shapes and dtypes."""
+    parts = buffer.split([_size(value) for value in like])
+    return [
+        part[: value.numel() * value.element_size()]
+        .view(value.dtype)
+        .view(value.shape)
+        for part, value in zip(parts, like, strict=True)
+    ]
+
+
+def _size(value: Tensor) -> int:
+    """Return the number of bytes of a tensor in a buffer, aligned."""
+    num_bytes = value.numel() * value.element_size()
+    return -(-num_bytes // _ALIGNMENT) * _ALIGNMENT
 
 
 def tree_to_device(tree: Any, device: torch.device | str) -> Any:
@@ -79,7 +94,12 @@ def tree_to_device(tree: Any, device: torch.device | str) -> Any:
         {'inputs': [tensor([1.])], 'n': 2}
     """
     found: list[Tensor] = []
-    _map(tree, lambda tensor: found.append(tensor) or tensor)
+
+    def find(tensor: Tensor) -> Tensor:
+        found.append(tensor)
+        return tensor
+
+    _map(tree, find)
     moved = iter(to_device(found, device))
     return _map(tree, lambda _: next(moved))
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import torch
 from mmcv.ops.multi_scale_deform_attn import (
     MultiScaleDeformableAttention,
     MultiScaleDeformableAttnFunction,

@@ -19,7 +19,6 @@ from s4m.structures.masks import (
     spatial_size,
     upsample_masks,
 )
-
 from s4m.structures.selection import kept_indices
 from s4m.utils.transfers import to_device
 
