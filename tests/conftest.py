@@ -12,6 +12,8 @@ from pathlib import Path
 # Before torch: more threads than free cores make small models crawl.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
+# Before torch, too.
+from device import simulated_device  # isort: split
 import mmengine
 import pytest
 import s4m  # noqa: F401
@@ -35,6 +37,7 @@ ROOT = Path(__file__).resolve().parents[1]
 #: Files that `make test-fast` leaves out, beside the tests that are marked:
 #: trainings, processes that import MMDet anew, and all config files.
 SLOW = (
+    'device/test_trainings',
     'integration/',
     'test_config_builds.py',
     'test_configs.py',
@@ -73,6 +76,17 @@ def pytest_collection_finish():
     """
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope='module')
+def device():
+    """A CUDA device for a module's tests: the simulator, or None if real.
+
+    Models of session fixtures must not be used beside it: they would stay on
+    the device.
+    """
+    init_default_scope('mmdet')
+    yield from simulated_device.enter_device()
 
 
 @pytest.fixture(autouse=True, scope='session')

@@ -54,3 +54,22 @@ def nano(name: str) -> ConfigDict:
             model.roi_head[head] = model.roi_head[head][:2]
         model.train_cfg.rcnn = model.train_cfg.rcnn[:2]
     return model
+
+
+def shallow(name: str) -> ConfigDict:
+    """A detector's config with fewer layers and proposals than ``nano``."""
+    cfg = nano(name)
+    if name == 'RTMDet':
+        cfg.use_syncbn = False  # it wants a GPU
+    elif name == 'MaskFormer':
+        cfg.panoptic_head.pixel_decoder.encoder.num_layers = 1
+        cfg.panoptic_head.transformer_decoder.num_layers = 1
+    elif name == 'SOLOv2':
+        cfg.mask_head.num_grids = [8, 6, 4, 4, 4]
+    elif name == 'QueryInst':
+        cfg.rpn_head.num_proposals = 8
+        cfg.roi_head.update(num_stages=1, stage_loss_weights=[1])
+        for head in ('bbox_head', 'mask_head'):
+            cfg.roi_head[head] = cfg.roi_head[head][:1]
+        cfg.train_cfg.rcnn = cfg.train_cfg.rcnn[:1]
+    return cfg

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run in fp32 what MMCV and MMDetection cannot run in half precision.
 
-Inside autocast a network's maps are bf16 or fp16. Three groups of code get
-them and should not:
+Inside autocast a network's maps are bf16 or fp16. Four groups of code get them
+and should not:
 
 * CUDA operators of mmcv. None has a bf16 kernel, and nms takes boxes in fp32
   only ("not implemented for 'BFloat16'", "expected scalar type Float but found
@@ -11,6 +11,7 @@ them and should not:
   bf16 rounds a coordinate above 1024 to a multiple of 8 pixels, fp16 one above
   2048 to a multiple of 2.
 * RoI extractors, which round the regions in the same way.
+* MaskFormer's losses, whose number of pixels overflows fp16: they are 0 or NaN.
 
 The functions here change MMCV's and MMDetection's classes, because detectors
 of any config use them. Inputs in fp32 are treated as before.
@@ -51,10 +52,11 @@ def run_half_inputs_in_fp32() -> None:
     """Let detectors train and predict inside autocast, whatever they use.
 
     mmcv's operators in ``_OPERATORS`` compute in fp32 where an input is half;
-    priors are made in fp32; RoI extractors get maps and regions in fp32. The
+    priors are made in fp32; RoI extractors get maps and regions, and
+    MaskFormer's losses get logits in fp32. The
     operators can be left out from the mmcv on that dispatches their CUDA
     kernels for bf16 and nms for half boxes (onedl-mmcv 2.3.6 and mmcv 2.2.0
-    do not); the others when MMDetection makes priors and regions in fp32
+    do not); the others when MMDetection computes them in fp32
     (onedl-mmdetection 3.5.1 and mmdet 3.3.0 do not).
     """
     for name, narrow in _OPERATORS.items():
@@ -73,6 +75,8 @@ def run_half_inputs_in_fp32() -> None:
         extractors.GenericRoIExtractor,
     ):
         cls.forward = _with_fp32_maps(cls.forward)
+    head = import_module('mmdet.models.dense_heads').MaskFormerHead
+    head.loss_by_feat = _with_fp32_logits(head.loss_by_feat)
 
 
 def run_function_in_fp32(function: type[Function], narrow: bool) -> None:
@@ -149,5 +153,27 @@ def _with_fp32_maps(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
             return forward(self, feats, rois, *args, **kwargs)
         out = forward(self, _widen(feats), rois.float(), *args, **kwargs)
         return out.to(feats[0].dtype)
+
+    return wide
+
+
+def _with_fp32_logits(loss: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap ``MaskFormerHead.loss_by_feat``, which Mask2Former inherits."""
+
+    @functools.wraps(loss)
+    def wide(
+        self,
+        all_cls_scores: Iterable[Tensor],
+        all_mask_preds: Iterable[Tensor],
+        *args,
+        **kwargs,
+    ):
+        scores, masks = (
+            # A tensor (layers, ...) or a list of layers.
+            logits.float() if isinstance(logits, Tensor) else _widen(logits)
+            for logits in (all_cls_scores, all_mask_preds)
+        )
+        with torch.autocast(masks[0].device.type, enabled=False):
+            return loss(self, scores, masks, *args, **kwargs)
 
     return wide

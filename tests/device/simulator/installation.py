@@ -46,10 +46,10 @@ def _make_tensor(data, **kwargs):
     return _tensor(plain(data) if lists else data, **kwargs)
 
 
-def _load_to_device(*args, map_location=None, **kwargs):
+def _load_to_device(f, map_location=None, *args, **kwargs):
     if map_location is None or not str(map_location).startswith('cuda'):
-        return _load(*args, map_location=map_location, **kwargs)
-    values, spec = tree_flatten(_load(*args, map_location='cpu', **kwargs))
+        return _load(f, map_location, *args, **kwargs)
+    values, spec = tree_flatten(_load(f, 'cpu', *args, **kwargs))
     values = [
         DeviceTensor(v) if isinstance(v, torch.Tensor) else v for v in values
     ]
