@@ -73,3 +73,31 @@ def shallow(name: str) -> ConfigDict:
             cfg.roi_head[head] = cfg.roi_head[head][:1]
         cfg.train_cfg.rcnn = cfg.train_cfg.rcnn[:1]
     return cfg
+
+
+def grounding_dino(bert: str) -> ConfigDict:
+    """MM-Grounding-DINO of the configs with few channels.
+
+    Args:
+        bert (str): Folder of the text encoder.
+    """
+    cfg = Config.fromfile(
+        ROOT / 'configs/_base_/models/mm_grounding_dino_swin_l.py'
+    ).model
+    cfg.language_model.name = bert
+    cfg.num_queries = 20
+    cfg.backbone.update(
+        embed_dims=16,
+        depths=[1, 1, 1, 1],
+        num_heads=[1, 1, 2, 2],
+        window_size=4,
+    )
+    cfg.neck.in_channels = [16, 32, 64, 128]
+    for part in (cfg.encoder, cfg.decoder):
+        part.num_layers = 1
+        part.layer_cfg.ffn_cfg.feedforward_channels = 64
+    cfg.encoder.text_layer_cfg.ffn_cfg.feedforward_channels = 64
+    cfg.encoder.fusion_layer_cfg.embed_dim = 64
+    cfg.dn_cfg.group_cfg.num_dn_queries = 10
+    cfg.test_cfg.max_per_img = 20
+    return cfg

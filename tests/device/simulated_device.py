@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from importlib.util import find_spec
@@ -15,6 +16,8 @@ import pytest
 
 def _why_not() -> str | None:
     """Say why this machine cannot simulate a device, if it cannot."""
+    if 'torch' in sys.modules:  # a process that a test has started
+        return 'torch was imported before'
     try:
         ctypes.CDLL('libcuda.so.1')
         return 'there is a CUDA driver, whose devices would be hidden'

@@ -91,6 +91,9 @@ def _cuda_patches(capability: tuple[int, int]) -> dict[str, Any]:
         memory_allocated=lambda device=None: (
             state.active.live if state.active else 0
         ),
+        _initialized=True,
+        _exchange_device=lambda device: 0,
+        _maybe_exchange_device=lambda device: 0,
         _lazy_init=lambda *args, **kwargs: None,
         # Each its own: dynamo wants them unique.
         set_device=lambda *args, **kwargs: None,

@@ -42,6 +42,9 @@ class DeviceTensor(torch.Tensor):
             func = _attention
         elif func is torch.Tensor.tolist:
             return args[0].cpu().tolist()
+        elif func is torch.Tensor.backward:
+            # What a checkpoint recomputes in there needs this method.
+            return torch.autograd.backward(args[0], *args[1:], **_named(kwargs))
         elif func is torch.Tensor.new_tensor:
             args = (args[0], plain(args[1]), *args[2:])
         elif func in (torch.Tensor.numpy, torch.Tensor.__array__):
@@ -65,6 +68,14 @@ class DeviceTensor(torch.Tensor):
 
     def __reduce_ex__(self, protocol):
         return DeviceTensor, (self.host,)
+
+
+def _named(kwargs: dict) -> dict:
+    """Keyword arguments of ``Tensor.backward`` for ``autograd.backward``."""
+    kwargs = dict(kwargs)
+    if 'gradient' in kwargs:
+        kwargs['grad_tensors'] = kwargs.pop('gradient')
+    return kwargs
 
 
 def plain(data):
