@@ -97,15 +97,13 @@ def _sample(num: int) -> DetDataSample:
 def _data(model: nn.Module, num: int) -> dict:
     """A labelled and a pseudo-labelled image, each with ``num`` objects."""
     images = [torch.randint(0, 256, (3, *SIZE)).byte()]
-    branches = ['sup']
-    if getattr(model, 'loss_contrast', None) is not None:
-        branches.append('unsup')
-    if type(model.data_preprocessor).__name__ == 'SemiDataPreprocessor':
-        return dict(
-            inputs={b: images for b in branches},
-            data_samples={b: [_sample(num)] for b in branches},
-        )
-    return dict(inputs=images, data_samples=[_sample(num)])
+    if not hasattr(model, 'branch_weights'):
+        return dict(inputs=images, data_samples=[_sample(num)])
+    branches = ['sup'] if model.loss_contrast is None else ['sup', 'unsup']
+    return dict(
+        inputs={b: images for b in branches},
+        data_samples={b: [_sample(num)] for b in branches},
+    )
 
 
 def _train(case: str, bert: str, rank: int) -> dict:
