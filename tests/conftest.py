@@ -14,6 +14,7 @@ os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 # Before torch, too.
 from device import simulated_device  # isort: split
+
 import mmengine
 import pytest
 import s4m  # noqa: F401

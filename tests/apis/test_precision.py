@@ -99,10 +99,12 @@ def test_bad_value(machine):
         with pytest.raises(ValueError, match=f'--amp {amp} needs a GPU'):
             set_precision(_config(), amp)
     set_precision(_config(), 'off')
-    with pytest.raises(ValueError, match="one of .* got 'fp8'"):
+    with pytest.raises(ValueError, match=r"one of .* got 'fp8'"):
         set_precision(_config(), 'fp8')
     machine('volta')
-    with pytest.raises(ValueError, match='volta has no bf16. Use --amp fp16'):
+    with pytest.raises(
+        ValueError, match=r'volta has no bf16\. Use --amp fp16'
+    ):
         set_precision(_config(), 'bf16')
 
 

@@ -74,7 +74,9 @@ def test_deformable_attention__fp32_as_on_the_host():
     shapes = torch.tensor([[4, 4]])
     value, weights = torch.rand(1, 16, 2, 3), torch.rand(1, 5, 2, 1, 4)
     places = torch.rand(1, 5, 2, 1, 4, 2)
-    wanted = multi_scale_deformable_attn_pytorch(value, shapes, places, weights)
+    wanted = multi_scale_deformable_attn_pytorch(
+        value, shapes, places, weights
+    )
     from mmcv.ops.multi_scale_deform_attn import (
         MultiScaleDeformableAttnFunction as Attention,
     )

@@ -47,7 +47,9 @@ def test_default__is_bf16(run):
 
 
 def _wrapper(run, precision: str, counts: int):
-    cfg = Config(dict(optim_wrapper=copy.deepcopy(run.runner.cfg.optim_wrapper)))
+    cfg = Config(
+        dict(optim_wrapper=copy.deepcopy(run.runner.cfg.optim_wrapper))
+    )
     set_precision(cfg, precision)
     cfg.optim_wrapper.accumulative_counts = counts
     if precision == 'fp16':

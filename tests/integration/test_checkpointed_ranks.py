@@ -52,7 +52,9 @@ def _sskd(stage: str, bert: str) -> Config:
 def _detector(name: str) -> Config:
     model = shallow(name)
     model.backbone.with_cp = True
-    return Config(dict(model=model, find_unused_parameters=name in FIND_UNUSED))
+    return Config(
+        dict(model=model, find_unused_parameters=name in FIND_UNUSED)
+    )
 
 
 def _backbone(name: str) -> Config:

@@ -96,7 +96,7 @@ def set_precision(cfg: Config, amp: str | None = None) -> None:
     )
     # A config that a former run wrote has that machine's choice.
     chosen = cfg.pop('default_precision', False)
-    if amp is None and (not known or _is_mixed(wrapper) and not chosen):
+    if amp is None and (not known or (_is_mixed(wrapper) and not chosen)):
         return
     if amp is None:
         amp = default_precision()

@@ -11,7 +11,8 @@ and should not:
   bf16 rounds a coordinate above 1024 to a multiple of 8 pixels, fp16 one above
   2048 to a multiple of 2.
 * RoI extractors, which round the regions in the same way.
-* MaskFormer's losses, whose number of pixels overflows fp16: they are 0 or NaN.
+* MaskFormer's losses, whose number of pixels overflows fp16: they are 0 or
+  NaN.
 
 The functions here change MMCV's and MMDetection's classes, because detectors
 of any config use them. Inputs in fp32 are treated as before.

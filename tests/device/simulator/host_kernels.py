@@ -9,7 +9,6 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from .rules import info_of
 from .tensors import aten
 
-
 _HALVES = (torch.float16, torch.bfloat16)
 #: The host's half precision kernels of these need 10 times fp32's time. A GPU
 #: sums them in fp32 too.
@@ -34,7 +33,10 @@ def compute(func, args: tuple, kwargs: dict):
     packet = func._overloadpacket
     if packet in (aten._softmax, aten._log_softmax) and args[2]:
         return func(args[0].float(), args[1], False)  # half_to_float
-    if packet in (aten._softmax_backward_data, aten._log_softmax_backward_data):
+    if packet in (
+        aten._softmax_backward_data,
+        aten._log_softmax_backward_data,
+    ):
         return func(*args[:3], args[0].dtype).to(args[3])
     if packet in _IN_FP32:
         return _compute_wide(func, args, kwargs)
@@ -53,7 +55,7 @@ def _is_half(value) -> bool:
 
 
 def _compute_wide(func, args: tuple, kwargs: dict):
-    """Compute in fp32, and round results to the half precision of the input."""
+    """Compute in fp32, and round results to the input's half precision."""
     flat, spec = tree_flatten((args, kwargs))
     dtypes = [v.dtype for v in flat if _is_half(v)]
     if not dtypes:

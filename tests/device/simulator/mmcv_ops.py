@@ -154,7 +154,9 @@ class Extension:
 def _wrap(value: Any, dtype: torch.dtype) -> Any:
     if not isinstance(value, Tensor):
         return value
-    return DeviceTensor(value.to(dtype) if value.is_floating_point() else value)
+    return DeviceTensor(
+        value.to(dtype) if value.is_floating_point() else value
+    )
 
 
 def _count(name: str, sync: bool = False) -> None:

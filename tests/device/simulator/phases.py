@@ -16,8 +16,8 @@ class Phases(Hook):
     """Wraps the parts of a step in ``Simulator.phase``.
 
     Register it last (``runner.register_hook(Phases(sim), 'VERY_LOW')``).
-    Counters are cleared before iteration ``skip``, so that what a run does once
-    is not counted.
+    Counters are cleared before iteration ``skip``, so that what a run does
+    once is not counted.
 
     Args:
         sim (Simulator): Entered already.

@@ -132,12 +132,16 @@ def check(func, args, flat, on_device, on_host) -> None:
             foreign = [i for i in indices if isinstance(i, DeviceTensor)]
             demand(not foreign, func, 'device index into a host tensor')
             demand(
-                not isinstance(args[2] if len(args) > 2 else None, DeviceTensor),
+                not isinstance(
+                    args[2] if len(args) > 2 else None, DeviceTensor
+                ),
                 func,
                 'device values into a host tensor',
             )
         elif len(args) > 2 and not isinstance(args[2], DeviceTensor):
-            demand(args[2].dim() == 0, func, 'host values into a device tensor')
+            demand(
+                args[2].dim() == 0, func, 'host values into a device tensor'
+            )
         return
     for value in on_host:
         scalar = value.dim() == 0 and info.pointwise
@@ -206,4 +210,6 @@ def _note_copy(func, from_device, to_device, non_blocking, source) -> None:
     kind = 'device to host' if from_device else 'host to device'
     if non_blocking:
         kind += ' (non_blocking)'
-    state.active.record(kind, func, size=source.numel() * source.element_size())
+    state.active.record(
+        kind, func, size=source.numel() * source.element_size()
+    )

@@ -13,8 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-# libtorch asks three questions before it lets autograd use a CUDA device. These
-# answers are found first because the library is in the global scope before
+# libtorch asks three questions before it lets autograd use a CUDA device.
+# These answers are found first because the library is in the global scope before
 # libtorch is loaded.
 _SHIM = r"""
 static int devices = 0;
@@ -46,7 +46,13 @@ def load_shim() -> ctypes.CDLL:
         source = folder / f'shim_{os.getpid()}.cpp'
         source.write_text(_SHIM)
         made = source.with_suffix('.so')
-        command = ['g++', '-O1', '-shared', '-fPIC', '-Wl,-soname,libcuda.so.1']
+        command = [
+            'g++',
+            '-O1',
+            '-shared',
+            '-fPIC',
+            '-Wl,-soname,libcuda.so.1',
+        ]
         subprocess.run([*command, str(source), '-o', str(made)], check=True)
         made.replace(library)
         source.unlink()

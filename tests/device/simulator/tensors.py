@@ -44,7 +44,9 @@ class DeviceTensor(torch.Tensor):
             return args[0].cpu().tolist()
         elif func is torch.Tensor.backward:
             # What a checkpoint recomputes in there needs this method.
-            return torch.autograd.backward(args[0], *args[1:], **_named(kwargs))
+            return torch.autograd.backward(
+                args[0], *args[1:], **_named(kwargs)
+            )
         elif func is torch.Tensor.new_tensor:
             args = (args[0], plain(args[1]), *args[2:])
         elif func in (torch.Tensor.numpy, torch.Tensor.__array__):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import CLASSES, ROOT
 from mmdet.registry import MODELS
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.structures import InstanceData
 from nano import grounding_dino
