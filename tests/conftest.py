@@ -12,6 +12,9 @@ from pathlib import Path
 # Before torch: more threads than free cores make small models crawl.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
+# Before torch, too.
+from device import simulated_device  # isort: split
+
 import mmengine
 import pytest
 import s4m  # noqa: F401
@@ -91,6 +94,17 @@ def pytest_collection_finish():
     """
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope='module')
+def device():
+    """A CUDA device for a module's tests: the simulator, or None if real.
+
+    Models of session fixtures must not be used beside it: they would stay on
+    the device.
+    """
+    init_default_scope('mmdet')
+    yield from simulated_device.enter_device()
 
 
 @pytest.fixture(autouse=True, scope='session')

@@ -131,19 +131,21 @@ class PredictionPseudoLabeler(PseudoLabeler):
     def _select(
         self, pred: InstanceData, padded: tuple[int, int]
     ) -> InstanceData:
+        # MMDet's SOLO has labels in fp32 where it finds nothing.
+        labels = pred.labels.long()
         thresholds = self.thresholds
         if len(thresholds) > 1:
-            if len(pred) and int(pred.labels.max()) >= len(thresholds):
+            if len(pred) and int(labels.max()) >= len(thresholds):
                 raise ValueError(
                     f'score_thr has {len(thresholds)} values, but there is a '
-                    f'class {int(pred.labels.max())}'
+                    f'class {int(labels.max())}'
                 )
-            thresholds = thresholds[pred.labels]
+            thresholds = thresholds[labels]
         masks = pred.masks.bool()
         area = masks.sum((1, 2), dtype=torch.int32)
         keep = (pred.scores > thresholds) & (area > self.size_thr)
         item = InstanceData(
-            labels=pred.labels[keep],
+            labels=labels[keep],
             scores=pred.scores[keep],
             masks=masks[keep],
         )
