@@ -60,8 +60,8 @@ def _train(config: str, command: list[str]) -> None:
     """A work directory as tools/train.py leaves it."""
     options = {k: v for k, v in _options(command).items() if v}
     options['train_cfg.max_iters'] = int(options['train_cfg.max_iters'])
+    options['work_dir'] = _value(command, '--work-dir')
     cfg = get_config(config, options)
-    cfg.work_dir = _value(command, '--work-dir')
     write_record(cfg)
     add_seconds(cfg.work_dir, 3)
     file = Path(cfg.work_dir, 'iter_6.pth').absolute()
@@ -254,9 +254,8 @@ def _train_again(folder: Path) -> None:
 def _other_options(folder: Path) -> None:
     """As a config with another threshold would have made it."""
     file = folder / 'pseudo_labels.json'
-    data = json.loads(file.read_text())
-    data['info']['score_thr'] = '0.7'
-    file.write_text(json.dumps(data))
+    text = file.read_text().replace('"score_thr": "0.3"', '"score_thr": "0.7"')
+    file.write_text(text)
 
 
 @pytest.mark.parametrize(
@@ -294,8 +293,7 @@ def test_early_stopping__is_the_end_of_a_stage(calls, capsys):
     work_dir = Path('work_dirs/s4m_teacher_shapes_5p')
     work_dir.mkdir(parents=True)
     torch.save({}, work_dir / 'iter_4.pth')
-    last = work_dir / 'last_checkpoint'
-    last.write_text(str(work_dir / 'iter_4.pth'))
+    (work_dir / 'last_checkpoint').write_text(str(work_dir / 'iter_4.pth'))
     (work_dir / 'stopped_early.json').write_text('{"iteration": 4}')
     _run('s4m_shapes_5p')
     assert _what(calls) == [
@@ -343,11 +341,10 @@ def test_other_test__is_not_the_old_one(calls):
     assert _what(calls) == [('test.py', 'supervised_cityscapes_10p')]
 
 
-@pytest.mark.parametrize('text', ['', '{"student"', '[]', '{}'])
-def test_half_a_result__is_tested_again(calls, text):
+def test_half_a_result__is_tested_again(calls):
     results = _run('s4m_shapes_5p')
     (file,) = Path('work_dirs/s4m_shapes_5p').glob('test_*.json')
     calls.clear()
-    file.write_text(text)
+    file.write_text('{"student"')
     assert _run('s4m_shapes_5p') == results
     assert _what(calls) == [('test.py', 's4m_shapes_5p')]

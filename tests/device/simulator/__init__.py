@@ -17,8 +17,8 @@ holds a CPU tensor, and computes there. Nothing is measured in seconds.
 
 **Import this package before torch.** A shared library of ten lines, made with
 ``g++`` on the first import, tells libtorch that there are devices; no CUDA
-call is ever made. It wants a CUDA build of PyTorch, with or without a driver, and
-must not be imported where there is a real device, which it would hide.
+call is ever made. It wants a CUDA build of PyTorch, with or without a driver,
+and must not be imported where there is a real device, which it would hide.
 
 Usage::
 
@@ -37,8 +37,8 @@ It knows one device in one process, and does not know: workspaces of kernels,
 the CUDA context, the allocator's fragmentation, streams, NCCL,
 ``torch.compile``, what ``torch.use_deterministic_algorithms`` refuses, the
 random numbers of a GPU (it has a generator of its own, of the host's kind),
-and half precision inside of operators that have no such kernel on the host, which
-compute in fp32 and round their result.
+and half precision inside of operators that have no such kernel on the host,
+which compute in fp32 and round their result.
 """
 
 from . import shim  # noqa: F401 - it must be loaded before torch

@@ -14,8 +14,8 @@ import tempfile
 from pathlib import Path
 
 # libtorch asks three questions before it lets autograd use a CUDA device.
-# These answers are found first because the library is in the global scope before
-# libtorch is loaded.
+# These answers are found first because the library is in the global scope
+# before libtorch is loaded.
 _SHIM = r"""
 static int devices = 0;
 #define API __attribute__((visibility("default")))
