@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from . import state
 from .mmcv_ops import mmcv_patches
 from .random_numbers import get_rng_state, manual_seed, set_rng_state
-from .tensors import DeviceTensor, plain
+from .tensors import DeviceTensor, attention, plain
 
 _MISSING = object()
 
@@ -39,6 +39,13 @@ def prepare() -> None:
 
 
 _tensor, _load = torch.tensor, torch.load
+_attend = torch.nn.functional.scaled_dot_product_attention
+
+
+def _fused_attention(query, *args, **kwargs):
+    """Attend where ``__torch_function__`` is off, as in a backward pass."""
+    on_device = isinstance(query, DeviceTensor)
+    return (attention if on_device else _attend)(query, *args, **kwargs)
 
 
 def _make_tensor(data, **kwargs):
@@ -109,6 +116,8 @@ def _patches(capability: tuple[int, int]) -> Iterator[tuple[Any, str, Any]]:
         yield torch.cuda, name, value
     yield torch, 'tensor', _make_tensor
     yield torch, 'load', _load_to_device
+    functional = torch.nn.functional
+    yield functional, 'scaled_dot_product_attention', _fused_attention
     # Both ask the driver.
     yield torch.__config__, 'show', lambda: 'simulated'
     yield torch._C, '_show_config', lambda: 'simulated'

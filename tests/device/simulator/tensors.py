@@ -39,14 +39,9 @@ class DeviceTensor(torch.Tensor):
         """Fused attention would ask CUDA which kernel to take."""
         kwargs = kwargs or {}
         if func is torch.nn.functional.scaled_dot_product_attention:
-            func = _attention
+            func = attention
         elif func is torch.Tensor.tolist:
             return args[0].cpu().tolist()
-        elif func is torch.Tensor.backward:
-            # What a checkpoint recomputes in there needs this method.
-            return torch.autograd.backward(
-                args[0], *args[1:], **_named(kwargs)
-            )
         elif func is torch.Tensor.new_tensor:
             args = (args[0], plain(args[1]), *args[2:])
         elif func in (torch.Tensor.numpy, torch.Tensor.__array__):
@@ -72,14 +67,6 @@ class DeviceTensor(torch.Tensor):
         return DeviceTensor, (self.host,)
 
 
-def _named(kwargs: dict) -> dict:
-    """Keyword arguments of ``Tensor.backward`` for ``autograd.backward``."""
-    kwargs = dict(kwargs)
-    if 'gradient' in kwargs:
-        kwargs['grad_tensors'] = kwargs.pop('gradient')
-    return kwargs
-
-
 def plain(data):
     """Device scalars inside of lists as numbers; each is waited for."""
     if isinstance(data, DeviceTensor) and data.dim() == 0:
@@ -89,7 +76,7 @@ def plain(data):
     return data
 
 
-def _attention(
+def attention(
     q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None,
     enable_gqa=False,
 ):  # fmt: skip
