@@ -10,8 +10,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import ROOT
+from conftest import CLASSES, ROOT
 from device_runs import method_config, train_method
+from mmdet.registry import MODELS
 from s4m.apis.inference import infer
 from s4m.apis.pseudo_labels import PseudoLabelGenerator
 from s4m.apis.publish import publish
@@ -40,6 +41,21 @@ def s4m(device, shared_config, shapes_root):
     return runs
 
 
+@pytest.fixture(scope='module')
+def random_model(device, shared_config):
+    """A random model that finds objects: config file and checkpoint."""
+    cfg = shared_config('guided_distillation_shapes_5p')
+    cfg.test_cfg.type = 'TestLoop'
+    config = Path(cfg.work_dir).with_suffix('.py')
+    cfg.dump(str(config))
+    torch.manual_seed(3)
+    model = MODELS.build(cfg.model)
+    meta = dict(dataset_meta=dict(classes=CLASSES, palette='random'))
+    file = config.with_suffix('.pth')
+    torch.save({'state_dict': model.state_dict(), 'meta': meta}, file)
+    return config, file
+
+
 def test_resume__is_exact(s4m):
     """Points, augmentation and dropout are drawn on the device."""
     whole, resumed = (
@@ -61,21 +77,18 @@ def test_test__both_networks(s4m, tmp_path):
     assert set(metrics) == {'teacher', 'student'}
 
 
-def test_infer__on_the_device(s4m, shapes_root, tmp_path):
-    run = s4m['whole']
+def test_infer__on_the_device(random_model, shapes_root, tmp_path):
     folder = shapes_root / 'leftImg8bit/val'
-    file = infer(folder, run.config, run.checkpoint, tmp_path / 'out', 0.0)
+    file = infer(folder, *random_model, tmp_path / 'out', 0.0)
     data = json.loads(file.read_text())
     assert len(data['images']) == 4 and data['annotations']
 
 
 @pytest.mark.parametrize('refine', [None, ('nano_sam2', 'nano_sam2')])
-def test_pseudo_labels(s4m, shapes_root, tmp_path, refine):
-    run = s4m['whole']
+def test_pseudo_labels(random_model, shapes_root, tmp_path, refine):
     out = tmp_path / 'labels.json'
     PseudoLabelGenerator(
-        run.config,
-        run.checkpoint,
+        *random_model,
         images=shapes_root / 'annotations/semi/seed0@5-unlabeled.json',
         image_root=shapes_root / 'leftImg8bit/train',
         score_thr=0.0,
