@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 
 import pytest
 import torch
@@ -160,17 +161,52 @@ def test_sizes_without_values():
         out.sum().backward()
 
 
+def _attributes() -> dict[str, object]:
+    """Return what a simulator may replace, by module or class and name."""
+    owners = [
+        module
+        for name, module in sys.modules.items()
+        if name.startswith(('torch.cuda', 'mmcv.ops', 'mmengine.device'))
+    ]
+    owners += [torch, torch.Tensor, torch._C, torch.__config__, F]
+    found = {
+        f'{owner.__name__}.{name}': value
+        for owner in owners
+        for name, value in vars(owner).items()
+    }
+    found['cudnn'] = torch.backends.cudnn.enabled
+    future = torch.__future__
+    found['overwrite'] = future.get_overwrite_module_params_on_conversion()
+    return found
+
+
 def test_exit__leaves_no_device():
-    names = ('is_available', 'device_count', 'manual_seed_all')
-    before = [getattr(torch.cuda, n) for n in names], torch.load, torch.tensor
-    pin, cudnn = torch.Tensor.pin_memory, torch.backends.cudnn.enabled
+    """Whatever runs later in this process is on a CPU, as before."""
+    # What is imported on first use.
+    with Simulator():
+        torch.rand(2, device='cuda').sum().item()
+    before = _attributes()
     with Simulator(capability=(7, 0)):
         assert torch.cuda.is_available() and torch.cuda.device_count() == 1
         assert torch.cuda.get_device_capability() == (7, 0)
-    after = [getattr(torch.cuda, n) for n in names], torch.load, torch.tensor
-    assert after == before and not torch.cuda.is_available()
-    assert torch.Tensor.pin_memory is pin
-    assert torch.backends.cudnn.enabled == cudnn
-    # Backward passes work on, as before.
+        during = _attributes()
+        kept = torch.nn.Linear(2, 2).to('cuda')
+    after = _attributes()
+    replaced = {n for n in before if during.get(n) is not before[n]}
+    assert {'torch.load', 'torch.cuda.is_available', 'cudnn'} <= replaced
+    assert after.keys() == before.keys()
+    assert not [n for n in before if after[n] is not before[n]]
+    assert not torch.cuda.is_available()
+    with pytest.raises((RuntimeError, AssertionError)):
+        torch.rand(2, device='cuda')
+    # Backward passes work on, and so does what was on the device.
     x = torch.ones(2, requires_grad=True)
-    x.sum().backward()
+    torch.nn.Linear(2, 2)(x).sum().backward()
+    assert type(x.grad) is torch.Tensor
+    assert kept.to('cpu').weight.is_cpu
+
+
+def test_second_device__is_refused(sim):
+    with pytest.raises(RuntimeError, match='one device'), Simulator():
+        pass
+    assert torch.rand(2, device='cuda').is_cuda

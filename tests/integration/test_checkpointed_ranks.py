@@ -66,11 +66,28 @@ def _backbone(name: str) -> Config:
     return cfg
 
 
+def _guided() -> Config:
+    """Guided Distillation with Swin of few channels: two backward passes."""
+    cfg = _backbone('guided_distillation_shapes_5p')
+    real = _config('guided_distillation_swin_l_cityscapes_10p')
+    backbone = cfg.model.detector.backbone = real.model.detector.backbone
+    backbone.update(
+        embed_dims=cfg.model.detector.panoptic_head.in_channels[0],
+        depths=[1, 1, 1, 1],
+        num_heads=[1, 1, 2, 2],
+        window_size=4,
+        with_cp=True,
+        init_cfg=None,
+    )
+    return cfg
+
+
 CASES: dict[str, Callable[[str], Config]] = dict(
     sskd_teacher_adapt=lambda bert: _sskd('adapt', bert),
     sskd_teacher_selftrain=lambda bert: _sskd('selftrain', bert),
     sskd_teacher_supervised=lambda bert: _sskd('supervised', bert),
     sskd_distill=lambda bert: _backbone('sskd_distill_shapes_5p'),
+    guided_distillation=lambda bert: _guided(),
     s4m_teacher=lambda bert: _backbone('s4m_teacher_shapes_5p'),
     mask_rcnn=lambda bert: _detector('MaskRCNN'),
     condinst=lambda bert: _detector('CondInst'),
@@ -97,11 +114,14 @@ def _sample(num: int) -> DetDataSample:
 
 
 def _data(model: nn.Module, num: int) -> dict:
-    """A labelled and a pseudo-labelled image, each with ``num`` objects."""
+    """An image of each kind, labelled ones with ``num`` objects."""
     images = [torch.randint(0, 256, (3, *SIZE)).byte()]
-    if not hasattr(model, 'branch_weights'):
+    if hasattr(model, 'student'):
+        branches = ['sup', 'unsup_teacher', 'unsup_student']
+    elif hasattr(model, 'branch_weights'):
+        branches = ['sup'] if model.loss_contrast is None else ['sup', 'unsup']
+    else:
         return dict(inputs=images, data_samples=[_sample(num)])
-    branches = ['sup'] if model.loss_contrast is None else ['sup', 'unsup']
     return dict(
         inputs={b: images for b in branches},
         data_samples={b: [_sample(num)] for b in branches},
@@ -115,6 +135,8 @@ def _train(case: str, bert: str, rank: int) -> dict:
     model = MODELS.build(cfg.model)
     model.init_weights()
     model.train()
+    if hasattr(model, 'unsup_weight'):
+        model.unsup_weight = 2.0
     trained = [p for p in model.parameters() if p.requires_grad]
     before = nn.utils.parameters_to_vector(trained).detach().clone()
     wrapped = CPUDistributedDataParallel(

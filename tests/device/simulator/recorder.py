@@ -104,7 +104,13 @@ class Simulator(TorchDispatchMode):
             self.current = before
 
     def __enter__(self) -> Simulator:
-        """Install the device."""
+        """Install the device.
+
+        Raises:
+            RuntimeError: if there is a simulated device already.
+        """
+        if state.active is not None:
+            raise RuntimeError('A process can simulate one device')
         self._installation = contextlib.ExitStack()
         self._installation.enter_context(installed(library, self.capability))
         state.active = self

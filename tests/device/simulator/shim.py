@@ -7,6 +7,7 @@ It must be loaded before torch; no CUDA call is ever made.
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
 import subprocess
 import sys
@@ -40,7 +41,9 @@ def load_shim() -> ctypes.CDLL:
     if 'torch' in sys.modules:
         raise ImportError('The device simulator must be imported before torch')
     folder = Path(tempfile.gettempdir()) / f'device_simulator_{os.getuid()}'
-    library = folder / 'libshim.so'
+    # A changed source makes another library.
+    digest = hashlib.sha256(_SHIM.encode()).hexdigest()[:12]
+    library = folder / f'libshim_{digest}.so'
     if not library.is_file():
         folder.mkdir(exist_ok=True)
         source = folder / f'shim_{os.getpid()}.cpp'

@@ -88,8 +88,9 @@ def attention(
         flash.default,
         'attention on two devices',
     )
-    if q.dim() != 4:
-        q, k, v = (t.unsqueeze(0) if t.dim() == 3 else t for t in (q, k, v))
+    batched = q.dim() == 4
+    if not batched:  # (heads, length, channels)
+        q, k, v = (t.unsqueeze(0) for t in (q, k, v))
     if attn_mask is not None and attn_mask.dtype == torch.bool:
         fill = torch.zeros_like(attn_mask, dtype=q.dtype)
         attn_mask = fill.masked_fill(~attn_mask, -torch.inf)
@@ -97,6 +98,7 @@ def attention(
         dtype = torch.get_autocast_dtype('cuda')
         q, k, v = (t.to(dtype) for t in (q, k, v))
         attn_mask = None if attn_mask is None else attn_mask.to(dtype)
-    return flash(
+    out = flash(
         q, k, v, dropout_p, is_causal, attn_mask=attn_mask, scale=scale
     )[0]  # fmt: skip
+    return out if batched else out.squeeze(0)
