@@ -106,9 +106,7 @@ def test_publish__weights_of_the_host(s4m, tmp_path):
     assert state and all(value.is_cpu for value in state.values())
 
 
-@pytest.mark.parametrize(
-    'name', ['pr', 'sd', 'arp', 'ema', 'pxl', 'gd', 'matching']
-)
+@pytest.mark.parametrize('name', ['pr', 'sd', 'arp', 'ema', 'pxl', 'matching'])
 def test_benchmark__comparisons(name, monkeypatch):
     folder = ROOT / 'tools/benchmark'
     monkeypatch.syspath_prepend(folder)

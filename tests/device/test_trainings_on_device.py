@@ -70,7 +70,7 @@ def _weights(model) -> torch.Tensor:
     ('precision', 'how'),
     [
         ('fp16', 'plain'),
-        ('off', 'accumulated'),
+        ('off', 'plain'),
         ('bf16', 'accumulated'),
         ('bf16', 'checkpointed'),
     ],
