@@ -12,6 +12,9 @@ from pathlib import Path
 # Before torch: more threads than free cores make small models crawl.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
+# Before torch, too.
+from device import simulated_device  # isort: split
+
 import mmengine
 import pytest
 import s4m  # noqa: F401
@@ -44,6 +47,9 @@ SLOW = (
     'apis/test_stages.py',
     'apis/test_tables.py',
     'datasets/test_nuclei.py',
+    'device/test_detectors_on_device.py',
+    'device/test_tools_on_device.py',
+    'device/test_trainings_on_device.py',
     'evaluation/test_teacher_quality.py',
     'integration/',
     'models/detectors/test_mixing.py',
@@ -90,6 +96,17 @@ def pytest_collection_finish():
     """
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope='module')
+def device():
+    """A CUDA device for a module's tests: the simulator, or None if real.
+
+    Models of session fixtures must not be used beside it: they would stay on
+    the device.
+    """
+    init_default_scope('mmdet')
+    yield from simulated_device.enter_device()
 
 
 @pytest.fixture(autouse=True, scope='session')

@@ -54,3 +54,50 @@ def nano(name: str) -> ConfigDict:
             model.roi_head[head] = model.roi_head[head][:2]
         model.train_cfg.rcnn = model.train_cfg.rcnn[:2]
     return model
+
+
+def shallow(name: str) -> ConfigDict:
+    """A detector's config with fewer layers and proposals than ``nano``."""
+    cfg = nano(name)
+    if name == 'RTMDet':
+        cfg.use_syncbn = False  # it wants a GPU
+    elif name == 'MaskFormer':
+        cfg.panoptic_head.pixel_decoder.encoder.num_layers = 1
+        cfg.panoptic_head.transformer_decoder.num_layers = 1
+    elif name == 'SOLOv2':
+        cfg.mask_head.num_grids = [8, 6, 4, 4, 4]
+    elif name == 'QueryInst':
+        cfg.rpn_head.num_proposals = 8
+        cfg.roi_head.update(num_stages=1, stage_loss_weights=[1])
+        for head in ('bbox_head', 'mask_head'):
+            cfg.roi_head[head] = cfg.roi_head[head][:1]
+        cfg.train_cfg.rcnn = cfg.train_cfg.rcnn[:1]
+    return cfg
+
+
+def grounding_dino(bert: str) -> ConfigDict:
+    """MM-Grounding-DINO of the configs with few channels.
+
+    Args:
+        bert (str): Folder of the text encoder.
+    """
+    cfg = Config.fromfile(
+        ROOT / 'configs/_base_/models/mm_grounding_dino_swin_l.py'
+    ).model
+    cfg.language_model.name = bert
+    cfg.num_queries = 20
+    cfg.backbone.update(
+        embed_dims=16,
+        depths=[1, 1, 1, 1],
+        num_heads=[1, 1, 2, 2],
+        window_size=4,
+    )
+    cfg.neck.in_channels = [16, 32, 64, 128]
+    for part in (cfg.encoder, cfg.decoder):
+        part.num_layers = 1
+        part.layer_cfg.ffn_cfg.feedforward_channels = 64
+    cfg.encoder.text_layer_cfg.ffn_cfg.feedforward_channels = 64
+    cfg.encoder.fusion_layer_cfg.embed_dim = 64
+    cfg.dn_cfg.group_cfg.num_dn_queries = 10
+    cfg.test_cfg.max_per_img = 20
+    return cfg

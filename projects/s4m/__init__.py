@@ -23,9 +23,15 @@ if _missing:
         'requirements/mminstall.txt (README, "Installation").'
     )
 
-from .utils.compatibility import import_mmdet_quietly  # noqa: E402
+from .utils.compatibility import (  # noqa: E402
+    checkpoint_without_reentry,
+    import_mmdet_quietly,
+)
+from .utils.mixed_precision import run_half_inputs_in_fp32  # noqa: E402
 
 import_mmdet_quietly()
+checkpoint_without_reentry()
+run_half_inputs_in_fp32()
 
 from . import apis, datasets, engine, evaluation, models  # noqa: E402
 

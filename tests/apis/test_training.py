@@ -27,20 +27,6 @@ def test_more_gpus_than_there_are(monkeypatch):
     check_gpus()
 
 
-@pytest.mark.parametrize('dtype', ['bf16', 'fp16'])
-def test_amp(monkeypatch, dtype):
-    cfg = Config(dict(optim_wrapper=dict(type='OptimWrapper')))
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    with pytest.raises(ValueError, match='needs a GPU'):
-        training.set_precision_and_rate(cfg, dtype)
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
-    training.set_precision_and_rate(cfg, dtype)
-    assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
-    assert cfg.optim_wrapper.dtype == (
-        'bfloat16' if dtype == 'bf16' else 'float16'
-    )
-
-
 def test_auto_scale_lr__needs_a_batch_size():
     with pytest.raises(ValueError, match=r'no auto_scale_lr\.base_batch'):
         training.set_precision_and_rate(Config(dict()), auto_scale_lr=True)

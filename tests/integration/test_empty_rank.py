@@ -23,7 +23,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.optim import OptimWrapper
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
-from nano import DETECTORS, FIND_UNUSED, nano
+from nano import DETECTORS, FIND_UNUSED, shallow
 from s4m.engine import CPUDistributedDataParallel
 from s4m.structures.pseudo_instances import detector_targets
 from torch import nn
@@ -45,25 +45,10 @@ CASES = [
 
 
 def _detector(name: str) -> ConfigDict:
-    """With fewer layers and proposals than ``nano``: there are many cases."""
     if name == 'Mask2Former':
         path = ROOT / 'configs/_base_/models/mask2former_nano.py'
         return Config.fromfile(path).model
-    cfg = nano(name)
-    if name == 'RTMDet':
-        cfg.use_syncbn = False  # it wants a GPU
-    elif name == 'MaskFormer':
-        cfg.panoptic_head.pixel_decoder.encoder.num_layers = 1
-        cfg.panoptic_head.transformer_decoder.num_layers = 1
-    elif name == 'SOLOv2':
-        cfg.mask_head.num_grids = [8, 6, 4, 4, 4]
-    elif name == 'QueryInst':
-        cfg.rpn_head.num_proposals = 8
-        cfg.roi_head.update(num_stages=1, stage_loss_weights=[1])
-        for head in ('bbox_head', 'mask_head'):
-            cfg.roi_head[head] = cfg.roi_head[head][:1]
-        cfg.train_cfg.rcnn = cfg.train_cfg.rcnn[:1]
-    return cfg
+    return shallow(name)
 
 
 def _build(name: str, setting: str) -> nn.Module:

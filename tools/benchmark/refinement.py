@@ -39,7 +39,9 @@ def compare(
             rgb,
             [
                 InstanceData(
-                    labels=torch.zeros(len(x)), mask_logits=x, masks=x > 0
+                    labels=x.new_zeros(len(x), dtype=torch.long),
+                    mask_logits=x,
+                    masks=x > 0,
                 )
                 for x in logits
             ],

@@ -27,6 +27,8 @@ from typing import TypeVar
 
 from mmengine.config import DictAction
 
+from .precision import PRECISIONS
+
 T = TypeVar('T')
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -123,8 +125,10 @@ def add_amp(parser: argparse.ArgumentParser) -> None:
         '--amp',
         nargs='?',
         const='bf16',
-        choices=['bf16', 'fp16'],
-        help='automatic mixed precision (bf16 if no type is given)',
+        choices=PRECISIONS,
+        help='precision: mixed with bf16 or fp16, or off, which is fp32 (with '
+        'TF32 on a GPU); without this option bf16 on a GPU that has it, fp16 '
+        'on another, fp32 on a CPU',
     )
     parser.add_argument(
         '--auto-scale-lr',

@@ -27,8 +27,8 @@ class Launcher:
     Attributes:
         gpus (int): Number of processes of each training and test. Defaults
             to 1.
-        amp (str, optional): Mixed precision, ``bf16`` or ``fp16``. Defaults
-            to None, which means fp32.
+        amp (str, optional): Precision, ``bf16``, ``fp16`` or ``off``.
+            Defaults to None, which takes the machine's default.
         auto_scale_lr (bool): Whether the learning rate is scaled with the
             batch size. Defaults to False.
         quiet (bool): Whether each tool runs in one process, without its

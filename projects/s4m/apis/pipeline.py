@@ -94,7 +94,7 @@ def is_trained(stage: Stage, launcher: Launcher | None = None) -> bool:
     Args:
         stage (Stage): Stage that may have been trained.
         launcher (Launcher, optional): Its precision belongs to the config.
-            Defaults to None, which means fp32.
+            Defaults to None, which means the machine's default.
 
     Raises:
         ValueError: if the work directory belongs to another config, or to a

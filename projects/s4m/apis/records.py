@@ -18,6 +18,7 @@ from s4m.utils.checkpoints import find_checkpoint
 from s4m.utils.digests import file_digest
 from s4m.utils.whole_files import write_json
 
+from .precision import PRECISION_KEYS
 from .splits import INPUTS, value_of
 
 RECORD = 'trained_with.json'
@@ -117,6 +118,8 @@ def write_record(cfg: Config, *, resumed: bool = False) -> None:
         work_dir / RECORD,
         dict(
             config=_decisive(cfg),
+            # Whether the machine chose the precision of ``optim_wrapper``.
+            default_precision=bool(cfg.get('default_precision')),
             inputs=inputs,
             former_checkpoints=former,
             seconds=record.get('seconds', 0) if resumed else 0,
@@ -159,7 +162,8 @@ def check_record(work_dir: str | Path, cfg: Config) -> None:
     """Check that a work directory belongs to a config and to its inputs.
 
     A directory without a record, for instance one with a downloaded
-    checkpoint, passes.
+    checkpoint, passes. Where the precision is the machine's default, now and
+    then, it may be another one.
 
     Args:
         work_dir (str | Path): Directory that may hold checkpoints.
@@ -177,6 +181,11 @@ def check_record(work_dir: str | Path, cfg: Config) -> None:
         'repeat the former options.'
     )
     known, wanted = _flat(record['config']), _flat(_decisive(cfg))
+    if record.get('default_precision') and cfg.get('default_precision'):
+        # Two machines may have two defaults.
+        for values in (known, wanted):
+            for key in PRECISION_KEYS:
+                values.pop(key, None)
     differ = [
         f'{key} {known.get(key, "unset")} instead of '
         f'{wanted.get(key, "unset")}'

@@ -21,7 +21,13 @@ from s4m.utils.compatibility import format_configs_once
 from s4m.utils.whole_files import write_json
 
 from .config import load_config
-from .records import STOPPED_EARLY, add_seconds, write_record
+from .precision import (
+    describe_precision,
+    precision_of,
+    set_precision,
+    tf32_in_fp32,
+)
+from .records import STOPPED_EARLY, add_seconds, read_record, write_record
 from .splits import check_split
 
 
@@ -45,8 +51,9 @@ def train(
         split (str, optional): Name of another split of labelled and
             unlabelled images, for instance ``seed0@10``. Results of previous
             stages are then read from ``work_dirs/SPLIT``. Defaults to None.
-        amp (str, optional): Mixed precision, ``bf16`` or ``fp16``. Defaults
-            to None, which means fp32.
+        amp (str, optional): Precision: ``bf16`` or ``fp16`` (autocast) or
+            ``off``, which is fp32. Defaults to None, which takes that of the
+            config or :func:`s4m.apis.precision.default_precision`.
         auto_scale_lr (bool): Whether the learning rate is scaled with the
             total batch size. Defaults to False.
         resume (str, optional): Checkpoint to resume from. ``auto`` takes the
@@ -83,10 +90,15 @@ def train(
     if resume is not None:
         set_resume(cfg, resume)
     runner = build_runner(cfg)
+    runner.logger.info(describe_precision(cfg))
     warn_of_batch_size(runner)
+    resumed = bool(cfg.get('resume'))
+    if resumed:
+        warn_of_precision(runner)
     if runner.rank == 0:
-        write_record(cfg, resumed=bool(cfg.get('resume')))
-    run_training(runner)
+        write_record(cfg, resumed=resumed)
+    with tf32_in_fp32(cfg):
+        run_training(runner)
     return runner
 
 
@@ -109,32 +121,20 @@ def build_runner(cfg: Config) -> Runner:
 def set_precision_and_rate(
     cfg: Config, amp: str | None = None, auto_scale_lr: bool = False
 ) -> None:
-    """Set mixed precision and the scaling of the learning rate.
+    """Set the precision and the scaling of the learning rate.
 
     Args:
         cfg (Config): Config, changed in place.
-        amp (str, optional): ``bf16`` or ``fp16``. Defaults to None, which
-            means fp32.
+        amp (str, optional): Precision, see
+            :func:`s4m.apis.precision.set_precision`. Defaults to None.
         auto_scale_lr (bool): Whether the rate is scaled with the batch size.
             Defaults to False.
 
     Raises:
-        ValueError: if mixed precision lacks a GPU, or the config does not
+        ValueError: if the machine lacks the precision, or the config does not
             name the batch size of its learning rate.
     """
-    if amp is not None and not torch.cuda.is_available():
-        raise ValueError('--amp needs a GPU')
-    if amp == 'bf16':
-        # bf16 has the exponent range of fp32, so gradients need no scaling.
-        cfg.optim_wrapper.update(
-            type='AmpOptimWrapper', dtype='bfloat16', loss_scale=1.0
-        )
-    elif amp == 'fp16':
-        cfg.optim_wrapper.update(
-            type='AmpOptimWrapper', dtype='float16', loss_scale='dynamic'
-        )
-    elif amp is not None:
-        raise ValueError(f'amp must be bf16 or fp16, got {amp}')
+    set_precision(cfg, amp)
     if auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise ValueError(
@@ -173,6 +173,24 @@ def warn_of_batch_size(runner: Runner) -> None:
             f'{processes} x {batch} here: the learning rate and the schedule '
             "are the paper's; --auto-scale-lr scales the rate with the batch "
             'size, train_cfg.max_iters is yours to set.'
+        )
+
+
+def warn_of_precision(runner: Runner) -> None:
+    """Warn if a resumed run began in another precision.
+
+    The default of another machine may differ; the run goes on, but not as it
+    would have without the interruption.
+    """
+    record = read_record(runner.work_dir)
+    if record is None:
+        return
+    before = precision_of(record['config'].get('optim_wrapper', {}))
+    now = precision_of(runner.cfg.optim_wrapper)
+    if before != now:
+        runner.logger.warning(
+            f'This run began with --amp {before} and goes on with --amp '
+            f'{now}; name --amp {before} to go on as before.'
         )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Correct single versions of OneDL's forks of the mm packages.
+"""Correct single versions of the mm packages.
 
 Each function names the version that needs it, and can be removed when that
 version is no longer supported.
@@ -11,8 +11,11 @@ import contextlib
 import functools
 import importlib
 import io
+import pkgutil
+from types import SimpleNamespace
 from typing import Any
 
+import torch.utils.checkpoint
 from torch import Tensor, nn
 
 _NOTICE = 'Could not import OneDL'
@@ -34,6 +37,36 @@ def import_mmdet_quietly() -> None:
         for line in printed.getvalue().splitlines():
             if _NOTICE not in line:
                 print(line)
+
+
+def checkpoint_without_reentry() -> None:
+    """Let MMDetection's backbones checkpoint without a second backward pass.
+
+    mmdet 3.3.0 and onedl-mmdetection 3.5.1 call ``checkpoint`` without
+    ``use_reentrant``, for which PyTorch takes the variant that runs a backward
+    pass inside of the backward pass. ``DistributedDataParallel`` with
+    ``find_unused_parameters`` stops there: "Expected to mark a variable ready
+    only once". The other variant, which PyTorch recommends, has the same
+    results. A version whose backbones pass ``use_reentrant=False`` does not
+    need this function.
+    """
+    backbones = importlib.import_module('mmdet.models.backbones')
+    layers = importlib.import_module('mmdet.models.layers')
+    resnet = importlib.import_module('mmcv.cnn.resnet')
+    modules = [resnet]
+    for package in (backbones, layers):
+        modules += [
+            importlib.import_module(f'{package.__name__}.{module.name}')
+            for module in pkgutil.iter_modules(package.__path__)
+        ]
+    checkpoint = torch.utils.checkpoint.checkpoint
+    replacement = SimpleNamespace(
+        checkpoint=functools.partial(checkpoint, use_reentrant=False)
+    )
+    for module in modules:
+        # They all import torch.utils.checkpoint as cp.
+        if getattr(module, 'cp', None) is torch.utils.checkpoint:
+            vars(module)['cp'] = replacement
 
 
 def narrow_box_encoding(

@@ -9,9 +9,10 @@ import pytest
 import torch
 from conftest import CLASSES, ROOT
 from mmdet.registry import MODELS
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.structures import InstanceData
+from nano import grounding_dino
 from prompted_detectors import (
     build_model,
     make_sample,
@@ -20,29 +21,6 @@ from prompted_detectors import (
 )
 from s4m.apis.complexity import get_complexity
 from s4m.models.detectors import text_prompts
-
-
-def _grounding(bert: str) -> ConfigDict:
-    """MM-Grounding-DINO of the configs with few channels."""
-    cfg = Config.fromfile(
-        ROOT / 'configs/_base_/models/mm_grounding_dino_swin_l.py'
-    ).model
-    cfg.language_model.name = bert
-    cfg.num_queries = 20
-    cfg.use_autocast = False
-    cfg.backbone.update(
-        embed_dims=16,
-        depths=[1, 1, 1, 1],
-        num_heads=[1, 1, 2, 2],
-        window_size=4,
-        with_cp=False,
-    )
-    cfg.neck.in_channels = [16, 32, 64, 128]
-    cfg.encoder.num_layers = 1
-    cfg.decoder.num_layers = 1
-    cfg.dn_cfg.group_cfg.num_dn_queries = 10
-    cfg.test_cfg.max_per_img = 20
-    return cfg
 
 
 def test_grounding_dino__configured_as_in_mmdet():
@@ -59,7 +37,9 @@ def test_grounding_dino__configured_as_in_mmdet():
 @pytest.fixture
 def grounded(bert):
     cfg = teacher_config(adapt=True)
-    cfg.detector = _grounding(bert)
+    cfg.detector = grounding_dino(bert)
+    cfg.detector.use_autocast = False
+    cfg.detector.backbone.with_cp = False
     cfg.classes = CLASSES
     cfg.test_cfg.score_thr = 0.0
     return cfg

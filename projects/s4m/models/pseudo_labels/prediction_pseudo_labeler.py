@@ -135,14 +135,16 @@ class PredictionPseudoLabeler(PseudoLabeler):
 
     def _is_kept(self, pred: InstanceData) -> Tensor:
         """Return (n, ) bool, whether each prediction becomes a label."""
+        # MMDet's SOLO has labels in fp32 where it finds nothing.
+        labels = pred.labels.long()
         thresholds = self.thresholds
         if len(thresholds) > 1:
-            if len(pred) and int(pred.labels.max()) >= len(thresholds):
+            if len(pred) and int(labels.max()) >= len(thresholds):
                 raise ValueError(
                     f'score_thr has {len(thresholds)} values, but there is a '
-                    f'class {int(pred.labels.max())}'
+                    f'class {int(labels.max())}'
                 )
-            thresholds = thresholds[pred.labels]
+            thresholds = thresholds[labels]
         masks = pred.masks.bool()
         area = masks.sum((1, 2), dtype=torch.int32)
         keep = (pred.scores > thresholds) & (area > self.size_thr)
@@ -154,7 +156,7 @@ class PredictionPseudoLabeler(PseudoLabeler):
         self, pred: InstanceData, index: Tensor, padded: tuple[int, int]
     ) -> InstanceData:
         item = InstanceData(
-            labels=pred.labels[index],
+            labels=pred.labels[index].long(),
             scores=pred.scores[index],
             masks=pred.masks[index].bool(),
         )
