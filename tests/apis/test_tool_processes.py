@@ -3,6 +3,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
+
 import pytest
 from s4m.apis.tool_processes import start_tool
 
@@ -55,3 +61,30 @@ def test_tool__can_be_stopped(tool, tmp_path):
     process.terminate()
     process.join(20)
     assert process.exitcode == -15
+
+
+def test_tool__ends_with_its_caller(tmp_path):
+    """A killed table leaves no training behind."""
+    tool, log = tmp_path / 'tool.py', tmp_path / 'log'
+    tool.write_text('import os, time; print(os.getpid(), flush=True)\n')
+    tool.write_text(tool.read_text() + 'time.sleep(60)\n')
+    caller = tmp_path / 'caller.py'
+    caller.write_text(
+        'from s4m.apis import tool_processes as t\n'
+        't._IMPORTS[:] = []\n'
+        'if __name__ == "__main__":\n'
+        f'    t.start_tool({str(tool)!r}, [], {str(log)!r}).join()\n'
+    )
+    with subprocess.Popen([sys.executable, str(caller)]) as process:
+        while not (log.exists() and log.read_text().endswith('\n')):
+            assert process.poll() is None
+            time.sleep(0.1)
+        process.send_signal(signal.SIGKILL)
+    pid = int(log.read_text())
+    for _ in range(100):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    pytest.fail('the tool runs on')

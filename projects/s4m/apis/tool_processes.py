@@ -11,7 +11,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import runpy
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
@@ -67,11 +69,20 @@ def start_tool(
 
 
 def _run_tool(tool: str, arguments: list[str], log: str) -> None:
+    threading.Thread(target=_stop_with_parent, daemon=True).start()
     with open(log, 'a') as f:
         os.dup2(f.fileno(), 1)
         os.dup2(f.fileno(), 2)
     sys.argv = [tool, *arguments]
     runpy.run_path(tool, run_name='__main__')
+
+
+def _stop_with_parent() -> None:
+    """Stop where the caller was killed, as its own child would not."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 @contextmanager

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Waits and launches of a training step, counted on the simulated device."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+import torch
+from device_runs import method_config
+from s4m.apis.precision import set_precision
+from s4m.apis.training import build_runner
+
+pytestmark = [pytest.mark.device, pytest.mark.usefixtures('device')]
+
+ITERS = 2
+#: Greatest number of waits in one iteration.
+WAITS = 12
+
+
+def _full_depth(detector) -> None:
+    """Give a nano Mask2Former the depth of the real one.
+
+    Waits and launches do not depend on the width.
+    """
+    detector.backbone.depth = 50
+    detector.panoptic_head.in_channels = [96, 192, 384, 768]
+    detector.panoptic_head.pixel_decoder.encoder.num_layers = 6
+    detector.panoptic_head.transformer_decoder.num_layers = 9
+    detector.init_cfg = None
+
+
+def _count(sim, cfg, images: int) -> Counter:
+    """Waits of one iteration by their phase and place, after the first."""
+    from device.simulator.phases import Phases
+
+    cfg.train_dataloader.batch_size = 2 * images
+    cfg.train_dataloader.sampler.update(
+        num_labeled=images, num_unlabeled=images
+    )
+    cfg.train_cfg.update(max_iters=ITERS)
+    cfg.default_hooks.logger.interval = 1000
+    cfg.default_hooks.checkpoint.interval = 1000
+    set_precision(cfg, 'bf16')
+    runner = build_runner(cfg)
+    runner.register_hook(Phases(sim), 'VERY_LOW')
+    waits = Counter()
+
+    def stop(*args, **kwargs):
+        for (phase, kind, place, own), n in sim.syncs.items():
+            if 'non_blocking' not in kind and 'LoggerHook' not in phase:
+                waits[phase, kind, place, own] = n / (ITERS - 1)
+
+    runner.hooks[-1].after_train_epoch = stop
+    for hook in runner.hooks:
+        if type(hook).__name__ == 'CheckpointHook':
+            hook.after_train_iter = lambda *_, **__: None
+    runner.train()
+    return waits
+
+
+@pytest.mark.parametrize('method', ['guided_distillation', 's4m'])
+def test_step__waits_a_few_times(
+    method, device, shapes_config, shapes_root, request
+):
+    counts = []
+    for images in (2, 3):
+        cfg = method_config(method, shapes_config, shapes_root, lambda: '')
+        _full_depth(cfg.model.detector)
+        cfg.work_dir += str(images)
+        torch.manual_seed(0)
+        counts.append(_count(device, cfg, images))
+    for waits in counts:
+        print(sum(waits.values()))
+        for key, n in waits.most_common(40):
+            print(n, *key)
+        print(device.report(5))
+    totals = [sum(waits.values()) for waits in counts]
+    assert 1 <= totals[0] <= WAITS
+    assert totals[1] == totals[0]
