@@ -8,8 +8,10 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
+from s4m.apis import tool_processes
 from s4m.apis.tool_processes import start_tool
 
 TOOL = """
@@ -70,12 +72,18 @@ def test_tool__ends_with_its_caller(tmp_path):
     tool.write_text(tool.read_text() + 'time.sleep(60)\n')
     caller = tmp_path / 'caller.py'
     caller.write_text(
-        'from s4m.apis import tool_processes as t\n'
+        'import tool_processes as t\n'
         't._IMPORTS[:] = []\n'
         'if __name__ == "__main__":\n'
         f'    t.start_tool({str(tool)!r}, [], {str(log)!r}).join()\n'
     )
-    with subprocess.Popen([sys.executable, str(caller)]) as process:
+    # Alone, the module is imported at once.
+    env = {
+        **os.environ,
+        'PYTHONPATH': str(Path(tool_processes.__file__).parent),
+    }
+    command = [sys.executable, str(caller)]
+    with subprocess.Popen(command, env=env) as process:
         while not (log.exists() and log.read_text().endswith('\n')):
             assert process.poll() is None
             time.sleep(0.1)
