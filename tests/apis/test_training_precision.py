@@ -68,7 +68,7 @@ def test_values__of_the_wrapper(machine):
     machine('ampere')
     cfg = _config(optimizer=dict(lr=1))
     for amp, dtype, scale in (
-        ('bf16', 'bfloat16', 1.0),
+        ('bf16', 'bfloat16', dict(enabled=False)),
         ('fp16', 'float16', 'dynamic'),
     ):
         set_precision(cfg, amp)

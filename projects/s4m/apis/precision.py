@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
+from s4m.utils.mixed_precision import computes_in_bf16
+
 #: Values of ``--amp``.
 PRECISIONS = ('bf16', 'fp16', 'off')
 #: Values of ``optim_wrapper`` that are the precision.
@@ -18,19 +20,20 @@ PRECISION_KEYS = tuple(
 )
 
 _MIXED = dict(
-    # bf16 has the exponent range of fp32, so gradients need no scaling.
-    bf16=dict(type='AmpOptimWrapper', dtype='bfloat16', loss_scale=1.0),
+    # bf16 has the exponent range of fp32, so gradients need no scaling; with a
+    # scale of 1 the host would still wait for a check of all gradients.
+    bf16=dict(
+        type='AmpOptimWrapper',
+        dtype='bfloat16',
+        loss_scale=dict(enabled=False),
+    ),
     fp16=dict(type='AmpOptimWrapper', dtype='float16', loss_scale='dynamic'),
 )
 
 
 def has_bf16() -> bool:
     """Check whether the GPU computes in bf16, which it does since Ampere."""
-    # PyTorch emulates bf16 on older ones, slower than fp32.
-    return torch.cuda.is_available() and (
-        torch.version.hip is not None
-        or torch.cuda.get_device_capability() >= (8, 0)
-    )
+    return torch.cuda.is_available() and computes_in_bf16(torch.device('cuda'))
 
 
 def default_precision() -> str:

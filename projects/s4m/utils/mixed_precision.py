@@ -39,6 +39,29 @@ _OPERATORS = {
 }
 
 
+def computes_in_bf16(device: torch.device) -> bool:
+    """Check whether a device has bf16 in hardware.
+
+    GPUs have it since Ampere, CPUs with AVX512-BF16 or AMX. Others emulate
+    it, which is slower than fp32.
+
+    Args:
+        device (torch.device): Device to ask.
+
+    Example:
+        >>> computes_in_bf16(torch.device('meta'))
+        False
+    """
+    if device.type == 'cuda':
+        return torch.version.hip is not None or (
+            torch.cuda.get_device_capability(device) >= (8, 0)
+        )
+    return device.type == 'cpu' and (
+        torch.cpu._is_avx512_bf16_supported()
+        or torch.cpu._is_amx_tile_supported()
+    )
+
+
 def is_half(value: Any) -> bool:
     """Check whether a value is a tensor in bf16 or fp16."""
     halves = (torch.bfloat16, torch.float16)

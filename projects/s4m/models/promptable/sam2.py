@@ -13,6 +13,7 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from s4m.structures.masks import spatial_size
+from s4m.utils.mixed_precision import computes_in_bf16
 
 from .promptable_segmenter import (
     PromptableSegmenter,
@@ -50,9 +51,10 @@ class SAM2Segmenter(PromptableSegmenter):
             the value in the yaml.
         chunk_size (int): Largest number of prompts that are decoded at once,
             see :meth:`decode_chunk`. Defaults to 32.
-        dtype (str): Autocast dtype of encoder and decoder, which does not
-            depend on the surrounding autocast: ``float32``, ``bfloat16`` or
-            ``float16``. Defaults to ``float32``.
+        dtype (str, optional): Autocast dtype of encoder and decoder, which
+            does not depend on the surrounding autocast: ``float32``,
+            ``bfloat16`` or ``float16``. Defaults to None: bf16 for a frozen
+            model on a device that computes in it, otherwise fp32.
         frozen (bool): Whether the segmenter does not train, see
             :class:`PromptableSegmenter`. A trainable one reads its checkpoint
             in :meth:`init_weights`. Defaults to True.
@@ -78,17 +80,17 @@ class SAM2Segmenter(PromptableSegmenter):
         sha256: str | None = None,
         image_size: int | None = None,
         chunk_size: int = 32,
-        dtype: str = 'float32',
+        dtype: str | None = None,
         frozen: bool = True,
         trainable: Sequence[str] | None = None,
     ) -> None:
         super().__init__(frozen)
         if chunk_size < 1:
             raise ValueError(f'chunk_size must be >= 1, got {chunk_size}')
-        if dtype not in _DTYPES:
+        if dtype not in (None, *_DTYPES):
             raise ValueError(f'dtype must be one of {_DTYPES}, got {dtype!r}')
         self.chunk_size = chunk_size
-        self.dtype = getattr(torch, dtype)
+        self.dtype = dtype
         self.model = build_sam2_model(config, image_size)
         self.checkpoint, self.sha256 = checkpoint, sha256
         if checkpoint is not None and frozen:
@@ -256,8 +258,11 @@ class SAM2Segmenter(PromptableSegmenter):
 
     @contextmanager
     def _context(self, device: torch.device) -> Iterator[None]:
+        dtype = self.dtype or 'float32'
+        if self.dtype is None and self.frozen and computes_in_bf16(device):
+            dtype = 'bfloat16'
         autocast = torch.autocast(
-            device.type, self.dtype, enabled=self.dtype != torch.float32
+            device.type, getattr(torch, dtype), enabled=dtype != 'float32'
         )
         with torch.no_grad() if self.frozen else nullcontext(), autocast:
             yield
