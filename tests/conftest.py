@@ -47,7 +47,6 @@ SLOW = (
     'apis/test_stages.py',
     'apis/test_tables.py',
     'datasets/test_nuclei.py',
-    'device/',
     'evaluation/test_teacher_quality.py',
     'integration/',
     'models/detectors/test_mixing.py',

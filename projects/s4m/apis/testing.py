@@ -12,10 +12,10 @@ from typing import Any
 from mmdet.evaluation import DumpDetResults
 from mmdet.utils import setup_cache_size_limit_of_dynamo
 from mmengine.dist import is_main_process
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from s4m.datasets.coco_checks import empty_sets_named
+from s4m.utils.model_wrappers import unwrapped_model
 from s4m.utils.whole_files import write_json
 
 from .config import load_config
@@ -114,9 +114,7 @@ def evaluate(runner: Runner, model: str | None = None) -> dict[str, Metrics]:
     Raises:
         ValueError: if ``model`` is given and there is only one network.
     """
-    net = (
-        runner.model.module if is_model_wrapper(runner.model) else runner.model
-    )
+    net = unwrapped_model(runner)
     if not hasattr(net, 'semi_test_cfg'):
         if model is not None:
             raise ValueError(

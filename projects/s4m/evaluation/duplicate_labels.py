@@ -10,6 +10,7 @@ from mmdet.utils import InstanceList
 from torch import Tensor
 
 from s4m.structures.masks import (
+    outranked,
     pairwise_iou,
     resize_masks,
     spatial_size,
@@ -63,9 +64,8 @@ def duplicate_labels(instances: InstanceList, iou_thr: float = 0.5) -> Tensor:
             for number, item in enumerate(instances)
         ]
     )
-    rank = scores.argsort(descending=True, stable=True).argsort()
     # Row i has the labels that come before label i and overlap it.
-    overlaps = (image[:, None] == image) & (rank[:, None] > rank)
+    overlaps = (image[:, None] == image) & outranked(scores)
     overlaps &= pairwise_iou(masks, masks) >= iou_thr
     valid = torch.ones_like(image, dtype=torch.bool)
     return ~suppress(overlaps, valid, min(len(scores), _ROUNDS))

@@ -6,7 +6,6 @@ from __future__ import annotations
 import torch
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
@@ -16,6 +15,7 @@ from s4m.utils.checkpoints import (
     load_teacher,
     network_state,
 )
+from s4m.utils.model_wrappers import unwrapped_model
 
 from .single_hook import check_single
 
@@ -248,8 +248,7 @@ def _segmentor(runner: Runner) -> SemiInstanceSegmentor:
     Raises:
         ValueError: if the model has no teacher.
     """
-    model = runner.model
-    model = model.module if is_model_wrapper(model) else model
+    model = unwrapped_model(runner)
     if not hasattr(model, 'teacher_checkpoint'):
         raise ValueError(
             f'{type(model).__name__} has no teacher: the hook '

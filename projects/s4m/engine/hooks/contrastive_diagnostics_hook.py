@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from s4m.models.losses import PixelContrastiveLoss
+from s4m.utils.model_wrappers import unwrapped_model
 
 
 @HOOKS.register_module()
@@ -49,8 +49,7 @@ class ContrastiveDiagnosticsHook(Hook):
         Args:
             runner (Runner): Runner of the training.
         """
-        model = runner.model
-        model = model.module if is_model_wrapper(model) else model
+        model = unwrapped_model(runner)
         self._loss: PixelContrastiveLoss | None = getattr(
             model, 'loss_contrast', None
         )

@@ -9,7 +9,6 @@ import torch
 from mmdet.registry import HOOKS
 from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
@@ -23,6 +22,7 @@ from s4m.structures.masks import (
     pad_masks,
     spatial_size,
 )
+from s4m.utils.model_wrappers import unwrapped_model
 
 from .single_hook import check_single
 
@@ -147,7 +147,7 @@ class PrecisionThresholdHook(Hook):
         check_single(
             runner, self, 'thresholds', 'each would set the thresholds'
         )
-        model = _module(runner)
+        model = unwrapped_model(runner)
         labeler: Any = getattr(model, 'pseudo_labeler', None)
         if not hasattr(labeler, 'set_thresholds'):
             raise ValueError(
@@ -186,7 +186,7 @@ class PrecisionThresholdHook(Hook):
             data_batch (dict, optional): Not used.
         """
         if self.every_n_train_iters(runner, self.interval):
-            preprocessor = _module(runner).data_preprocessor
+            preprocessor = unwrapped_model(runner).data_preprocessor
             self._handle = preprocessor.register_forward_hook(self._record)
 
     def _record(self, module: nn.Module, args: tuple, batch: dict) -> None:
@@ -214,7 +214,7 @@ class PrecisionThresholdHook(Hook):
             return
         self._handle.remove()
         batch, self._batch, self._handle = self._batch, None, None
-        model = _module(runner)
+        model = unwrapped_model(runner)
         if batch is None or model.unsup_weight == 0:
             return
         assert self._counts is not None
@@ -284,9 +284,3 @@ class PrecisionThresholdHook(Hook):
             thresholds.clamp(self.min_thr, self.max_thr),
             self._configured,
         )
-
-
-def _module(runner: Runner) -> SemiInstanceSegmentor:
-    """Return the model without the wrapper of distributed training."""
-    model = runner.model
-    return model.module if is_model_wrapper(model) else model

@@ -11,12 +11,12 @@ from mmdet.registry import HOOKS
 from mmdet.utils import InstanceList
 from mmengine.dist import all_reduce
 from mmengine.hooks import CheckpointHook, Hook, LoggerHook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from s4m.datasets.coco_io import read_coco
 from s4m.evaluation import ApHistory, TeacherQuality, duplicate_labels
+from s4m.utils.model_wrappers import unwrapped_model
 from s4m.visualization import read_scalars
 
 from .single_hook import check_single
@@ -108,7 +108,7 @@ class PseudoLabelDriftHook(Hook):
             FileNotFoundError: if ``ann_file`` does not exist.
             ValueError: if ``ann_file`` has no unlabelled image.
         """
-        model = _unwrapped(runner)
+        model = unwrapped_model(runner)
         source = getattr(model, 'refiner', None)
         if source is None:
             source = getattr(model, 'pseudo_labeler', None)
@@ -195,7 +195,7 @@ class PseudoLabelDriftHook(Hook):
         figures = _means(self._validated)
         self._validated.zero_()
         if self._quality is not None:
-            quality = self._quality.measure(_unwrapped(runner))
+            quality = self._quality.measure(unwrapped_model(runner))
             for name, value in quality.items():
                 runner.message_hub.update_scalar(
                     f'val/pseudo_labels/{name}', value
@@ -332,9 +332,3 @@ def _means(counts: Tensor) -> dict[str, float]:
     if images == 0:
         return {}
     return dict(per_image=labels / images, duplicates=duplicates / images)
-
-
-def _unwrapped(runner: Runner) -> nn.Module:
-    """Return the model without the wrapper of distributed training."""
-    model = runner.model
-    return model.module if is_model_wrapper(model) else model

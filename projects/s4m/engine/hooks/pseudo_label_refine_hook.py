@@ -8,11 +8,11 @@ import torch
 from mmdet.registry import HOOKS
 from mmdet.utils import InstanceList
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from s4m.structures.masks import spatial_size, upsample_masks
+from s4m.utils.model_wrappers import unwrapped_model
 from s4m.visualization import palette
 
 
@@ -51,8 +51,7 @@ class PseudoLabelRefineHook(Hook):
             runner (Runner): Runner of the training. A model without a
                 refiner, as in an ablation, has nothing to record.
         """
-        model = runner.model
-        model = model.module if is_model_wrapper(model) else model
+        model = unwrapped_model(runner)
         self._latest: tuple[Tensor, InstanceList, InstanceList] | None = None
         self._handle = None
         refiner = getattr(model, 'refiner', None)
