@@ -160,10 +160,10 @@ class ForcedPredictions:
     def __call__(self, *args) -> tuple[list[Tensor], list[Tensor]]:
         """Run the teacher, and replace its last predictions."""
         classes, masks = self.run(*args)
-        key = (tuple(masks[-1].shape), masks[-1].dtype)
+        last = masks[-1]
+        key = (tuple(last.shape), last.dtype, last.device)
         if key not in self.known:
-            made = self._make(classes[-1], masks[-1])
-            self.known[key] = made
+            self.known[key] = self._make(classes[-1], last)
         forced_classes, forced_masks = self.known[key]
         return [*classes[:-1], forced_classes], [*masks[:-1], forced_masks]
 

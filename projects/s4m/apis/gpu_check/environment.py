@@ -77,7 +77,11 @@ def run(device: torch.device, nano: bool, report: Report) -> None:
     )
     if is_real(device):
         query = 'driver_version,clocks.max.sm,power.limit'
-        command = ['nvidia-smi', f'--query-gpu={query}', '--format=csv,noheader']
+        command = [
+            'nvidia-smi',
+            f'--query-gpu={query}',
+            '--format=csv,noheader',
+        ]
         try:
             made = subprocess.run(
                 command, capture_output=True, text=True, timeout=10

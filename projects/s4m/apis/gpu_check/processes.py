@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import logging
 import multiprocessing
 import os
 import signal
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
 from .parts import PARTS, find_part
@@ -92,6 +94,8 @@ def run_here(name: str, nano: bool, report: Report) -> None:
     """
     # Registries of MMDetection; parts build their models from configs.
     init_default_scope('mmdet')
+    # Each optimiser would list its parameters.
+    MMLogger.get_current_instance().setLevel(logging.WARNING)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     try:
         find_part(name).load()(torch.device(device), nano, report)

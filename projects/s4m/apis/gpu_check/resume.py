@@ -61,7 +61,9 @@ def _weights(
     return {k: v.detach().cpu() for k, v in last.model.state_dict().items()}
 
 
-def difference(a: dict[str, Tensor], b: dict[str, Tensor]) -> tuple[float, int]:
+def difference(
+    a: dict[str, Tensor], b: dict[str, Tensor]
+) -> tuple[float, int]:
     """Return the largest difference, and the number of tensors that differ."""
     assert a.keys() == b.keys()
     worst = max(float((a[k].double() - b[k].double()).abs().max()) for k in a)
