@@ -160,12 +160,13 @@ OPERATORS: dict[str, Callable[..., tuple[Result, Result]]] = dict(
 
 def run(device: torch.device, nano: bool, report: Report) -> None:
     """Compare values and gradients in each type, then time attention."""
+    if device.type == 'cpu':
+        report.add('relative errors', operator='none: mmcv has some on a GPU')
+        return
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     for name, operator in OPERATORS.items():
         for dtype in DTYPES:
-            if device.type == 'cpu' and dtype != torch.float32:
-                continue
             torch.manual_seed(0)
             kind = str(dtype).removeprefix('torch.')
             try:
@@ -203,7 +204,7 @@ def _time_attention(device, nano: bool, report: Report) -> None:
     def both(function: Callable[[], Tensor]) -> Callable[[], object]:
         return lambda: torch.autograd.grad(function().sum(), leaves)
 
-    rounds = 1 if nano or device.type == 'cpu' else 10
+    rounds = 1 if nano else 10
     calls = {"mmcv's kernel": kernel, "PyTorch's operators": plain}
     for name, function in calls.items():
         report.add(
