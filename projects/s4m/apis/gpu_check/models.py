@@ -99,7 +99,7 @@ def _measure_row(
             result, phases = measure_step(
                 step,
                 step.phases,
-                warmup=1 if nano else 2,
+                warmup=0 if nano else 2,
                 rounds=1 if nano else 4,
                 phase_rounds=1,
                 seconds=min(15.0, left),
