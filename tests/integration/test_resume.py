@@ -46,7 +46,7 @@ def uninterrupted(shared_config, teacher_file):
 
 
 @pytest.mark.parametrize(
-    ('stop', 'workers'), [(1, 0), (2, 0), (3, 2), (3, 0), (2, 2)]
+    ('stop', 'workers'), [(1, 0), (2, 0), (3, 2)]
 )
 def test_resume__equals_an_uninterrupted_run(
     shapes_config, uninterrupted, teacher_file, stop, workers

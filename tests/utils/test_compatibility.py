@@ -7,7 +7,8 @@ import subprocess
 import sys
 
 import torch
-from s4m.utils.compatibility import narrow_box_encoding
+from mmengine.config import Config
+from s4m.utils.compatibility import format_configs_once, narrow_box_encoding
 
 
 def test_narrow_encoding__is_mmdets_for_128_channels():
@@ -24,10 +25,36 @@ def test_narrow_encoding__is_mmdets_for_128_channels():
     assert narrow_box_encoding(head, (wanted,)) is None
 
 
-def test_import__says_nothing():
+def test_import__says_nothing_and_leaves_hydra_alone():
     """MMDetection's notice on OneDL's own data sets is twice too many."""
-    run = subprocess.run(
-        [sys.executable, '-c', 'import s4m'], capture_output=True, text=True
+    code = (
+        'import s4m.models as m; m.SAM2Segmenter("nano_sam2", None);'
+        'from hydra.core.global_hydra import GlobalHydra;'
+        'assert not GlobalHydra.instance().is_initialized()'
     )
-    assert run.returncode == 0
+    run = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
     assert 'OneDL' not in run.stdout + run.stderr
+
+
+def test_config__is_formatted_once_for_each_text(monkeypatch):
+    from yapf.yapflib import yapf_api
+
+    calls = []
+
+    def format_code(text, style_config):
+        calls.append((text, style_config['based_on_style']))
+        return text + '# formatted', True
+
+    monkeypatch.setattr(yapf_api, 'FormatCode', format_code)
+    format_configs_once()
+    format_configs_once()
+    cfg = Config(dict(model=dict(type='A'), end=1))
+    assert cfg.pretty_text == cfg.pretty_text
+    assert cfg.pretty_text.endswith('# formatted')
+    cfg.end = 2
+    assert 'end=2' in cfg.pretty_text
+    assert [style for _, style in calls] == ['pep8', 'pep8']
+    assert [text.count('end=1') for text, _ in calls] == [1, 0]

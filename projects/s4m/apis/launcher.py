@@ -4,10 +4,8 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 
 from .config import resource_dir
 from .stages import Stage
+from .tool_processes import start_tool
 
 
 class StageError(ValueError):
@@ -32,8 +31,9 @@ class Launcher:
             Defaults to None, which takes the machine's default.
         auto_scale_lr (bool): Whether the learning rate is scaled with the
             batch size. Defaults to False.
-        quiet (bool): Whether the output of a tool goes to ``TOOL.log`` in
-            the work directory. Defaults to False.
+        quiet (bool): Whether each tool runs in one process, without its
+            imports (:mod:`s4m.apis.tool_processes`), and writes its output
+            to ``TOOL.log`` in the work directory. Defaults to False.
         progress (Callable, optional): Function that a quiet launcher calls
             with the stage and its finished iterations while it trains.
             Defaults to None.
@@ -48,6 +48,10 @@ class Launcher:
     auto_scale_lr: bool = False
     quiet: bool = False
     progress: Callable[[Stage, int], None] | None = None
+
+    def __post_init__(self) -> None:
+        if self.quiet and self.gpus > 1:
+            raise ValueError('a quiet launcher runs one process for a tool')
 
     def __call__(
         self,
@@ -75,19 +79,20 @@ class Launcher:
                 '--cfg-options',
                 *(f'{k}={v}' for k, v in options.items()),
             ]
-        command = [sys.executable, str(tools / f'{tool}.py'), *what]
-        if self.gpus > 1:
-            positional = 1 if tool == 'train' else 2
-            what.insert(positional, str(self.gpus))
-            command = ['bash', str(tools / f'dist_{tool}.sh'), *what]
+        program = tools / f'{tool}.py'
         stage.makes.mkdir(parents=True, exist_ok=True)
         if not self.quiet:
+            command = [sys.executable, str(program), *what]
+            if self.gpus > 1:
+                positional = 1 if tool == 'train' else 2
+                what.insert(positional, str(self.gpus))
+                command = ['bash', str(tools / f'dist_{tool}.sh'), *what]
             self.say('+ ' + ' '.join(command))
             status = subprocess.call(command)
             log = 'the output above'
         else:
             file = stage.makes / f'{tool}.log'
-            status = self._call_quietly(command, file, stage)
+            status = self._call_quietly(program, what, file, stage)
             lines = file.read_text().splitlines() or ['']
             log = f'{file}, which ends with: {lines[-1]}'
         if status:
@@ -102,26 +107,19 @@ class Launcher:
             print(text, flush=True)
 
     def _call_quietly(
-        self, command: list[str], log: Path, stage: Stage
+        self, program: Path, arguments: list[str], log: Path, stage: Stage
     ) -> int:
-        """Call a command and report its iterations until it ends."""
-        with log.open('a') as f:
-            process = subprocess.Popen(
-                command,
-                # A small model is faster with one thread for its operations.
-                env={'OMP_NUM_THREADS': '1', **os.environ},
-                stdout=f,
-                stderr=subprocess.STDOUT,
-            )
-            try:
-                while process.poll() is None:
-                    if self.progress is not None:
-                        self.progress(stage, iterations_done(stage.makes))
-                    time.sleep(0.5)
-            except BaseException:
-                process.terminate()
-                raise
-        return process.returncode
+        """Run a tool and report its iterations until it ends."""
+        process = start_tool(program, arguments, log)
+        try:
+            while process.exitcode is None:
+                if self.progress is not None:
+                    self.progress(stage, iterations_done(stage.makes))
+                process.join(0.5)
+        except BaseException:
+            process.terminate()
+            raise
+        return process.exitcode
 
 
 def iterations_done(work_dir: str | Path) -> int:

@@ -17,6 +17,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from s4m.datasets.coco_checks import empty_sets_named
+from s4m.utils.compatibility import format_configs_once
 from s4m.utils.whole_files import write_json
 
 from .config import load_config
@@ -109,6 +110,7 @@ def build_runner(cfg: Config) -> Runner:
     In a distributed run :class:`CPUDistributedDataParallel` replaces it
     before it wraps the model.
     """
+    format_configs_once()
     runner_type = RUNNERS.get(cfg.get('runner_type', 'Runner')) or Runner
     runner = runner_type.from_cfg(cfg)
     if not torch.cuda.is_available() and not runner.distributed:

@@ -13,6 +13,7 @@ import importlib
 import io
 import pkgutil
 from types import SimpleNamespace
+from typing import Any
 
 import torch.utils.checkpoint
 from torch import Tensor, nn
@@ -103,3 +104,29 @@ def narrow_box_encoding(
     # Sine and cosine alternate within the channels of a coordinate.
     pairs = encoding.unflatten(-1, (-1, 2))[..., ::2, :]
     return (pairs.flatten(-2),)
+
+
+def format_configs_once() -> None:
+    """Let MMEngine format the text of a config once, not six times.
+
+    onedl-mmengine 0.10.12 calls yapf, which takes a second or more for a
+    config of 500 lines, for the log, for each file of the config, for each
+    visualiser and at each checkpoint. A version that keeps the formatted text
+    does not need this function.
+    """
+    api = importlib.import_module('yapf.yapflib.yapf_api')
+    if hasattr(api.FormatCode, 'is_cached'):
+        return
+    format_code = api.FormatCode
+
+    @functools.lru_cache(maxsize=8)
+    def formatted(text: str, style: frozenset, options: frozenset) -> Any:
+        return format_code(text, style_config=dict(style), **dict(options))
+
+    def format_once(text: str, style_config: dict, **options: Any) -> Any:
+        return formatted(
+            text, frozenset(style_config.items()), frozenset(options.items())
+        )
+
+    vars(format_once)['is_cached'] = True
+    vars(api)['FormatCode'] = format_once

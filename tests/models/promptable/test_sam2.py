@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -194,16 +192,6 @@ def test_build__stock_config(name):
     keys = model.state_dict().keys()
     assert 'sam_mask_decoder.iou_token.weight' in keys
     assert ('obj_ptr_tpos_proj.weight' in keys) == name.startswith('sam2.1')
-
-
-@pytest.mark.slow
-def test_import__leaves_hydra_alone():
-    code = (
-        'import s4m.models as m; m.SAM2Segmenter("nano_sam2", None);'
-        'from hydra.core.global_hydra import GlobalHydra;'
-        'assert not GlobalHydra.instance().is_initialized()'
-    )
-    subprocess.run([sys.executable, '-c', code], check=True)
 
 
 class TestCheckpoint:
