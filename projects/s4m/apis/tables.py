@@ -17,6 +17,8 @@ from concurrent.futures import (
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from s4m.visualization.curves import curve, read_scalars
 
 from .config import resource_dir
@@ -48,7 +50,7 @@ def make_tables(
     """Train the missing runs of tables, and return the tables.
 
     Every run has the same iterations, batch size, learning rate and test
-    path. A second call resumes where the first one stopped; a run that two
+    path, and is in fp32 on any machine. A second call resumes where the first one stopped; a run that two
     tables need is trained once.
 
     Args:
@@ -151,7 +153,7 @@ def make_run(stage: Stage, bed: Bed, results: Results) -> None:
     """
     iters, seed, run = stage.makes.parts[-3:]
     key = f'{run}/{iters}/{seed}'
-    launcher = Launcher(quiet=True)
+    launcher = Launcher(quiet=True, amp='off')
     was_trained = is_trained(stage, launcher)
     done = run_stage(stage, launcher)
     if was_trained and results.get(key) is not None:
@@ -198,6 +200,12 @@ def read_curves(
     return curves
 
 
+def _processor() -> str:
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return platform.machine()
+
+
 def origin() -> dict[str, str]:
     """Return commit, date and machine of a result that is made now."""
     git = subprocess.run(
@@ -209,5 +217,5 @@ def origin() -> dict[str, str]:
     return dict(
         commit=git.stdout.strip() or 'unknown',
         date=str(datetime.date.today()),
-        machine=f'{platform.machine()}, {os.cpu_count()} cores',
+        machine=f'{_processor()}, {os.cpu_count()} cores',
     )
