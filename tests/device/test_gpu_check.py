@@ -20,7 +20,7 @@ TABLES = dict(
     student={'modes', 'phases in ms', 'ratios'},
     launches={'waits'},
     models={'training steps', 'prediction of one image'},
-    resume={'weights after 6 iterations, against a first run'},
+    resume={'weights, against a first run'},
     loader={'images a second'},
     tests={'pytest'},
 )

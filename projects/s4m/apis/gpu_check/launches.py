@@ -134,8 +134,8 @@ def profile_step(step: TrainingStep) -> list[dict[str, Any]]:
                 phase = name
                 break
         counts.setdefault(phase, Counter())[kind] += 1
-    rows = [dict(phase=name, **kinds) for name, kinds in counts.items()]
-    rows.sort(key=lambda row: -row.get('launches', 0))
+    order = sorted(counts, key=lambda name: -counts[name]['launches'])
+    rows = [dict(phase=name, **counts[name]) for name in order]
     total = Counter(kind for _, kind in calls)
     everything = dict(
         phase='all', **total, kernels=kernels, busy_ms=busy / 1e6

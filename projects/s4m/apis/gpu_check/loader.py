@@ -44,7 +44,8 @@ def make_frames(root: Path, size: tuple[int, int]) -> None:
     height, width = size
     folder = root / 'leftImg8bit/train/town'
     folder.mkdir(parents=True)
-    images, annotations = [], []
+    images: list[dict] = []
+    annotations: list[dict] = []
     for i in range(NUM_FRAMES):
         coarse = rng.integers(0, 256, (height // 16, width // 16, 3), np.uint8)
         image = cv2.resize(coarse, (width, height), interpolation=1)

@@ -36,7 +36,7 @@ PARTS = (
     Part('environment', 25, 5),
     Part('operators', 30, 8),
     Part('steps', 75, 15),
-    Part('student', 130, 25),
+    Part('student', 140, 25),
     Part('launches', 45, 15),
     Part('models', 120, 20),
     Part('resume', 60, 20),

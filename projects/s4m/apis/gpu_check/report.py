@@ -39,6 +39,7 @@ class Report:
     Example:
         >>> report = Report('environment')
         >>> report.add('ceilings', what='copy', tb_s=1 / 3)
+        [environment] ceilings: {"what": "copy", "tb_s": 0.33333}
         >>> report.data['tables']
         {'ceilings': [{'what': 'copy', 'tb_s': 0.33333}]}
     """
@@ -93,6 +94,7 @@ def markdown(results: Iterable[Mapping[str, Any]]) -> str:
     Example:
         >>> report = Report('environment')
         >>> report.add('card', name='H100')
+        [environment] card: {"name": "H100"}
         >>> print(markdown([report.data]))
         ## environment: running, 0.0 s
         <BLANKLINE>

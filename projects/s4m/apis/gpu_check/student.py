@@ -145,20 +145,32 @@ def run(device: torch.device, nano: bool, report: Report) -> None:
             phases = row.pop('phases')
             report.add('modes', images=counts, mode=mode, **row)
             report.add('phases in ms', images=counts, mode=mode, **phases)
+            _add_ratios(times, counts, mode, report)
         except Exception:
             report.error(f'{counts} {mode}', traceback.format_exc())
             if device.type == 'cuda':
                 torch.cuda.empty_cache()
-    for counts in COUNTS:
-        for released in ('as released, fp16', 'as released, fp32'):
-            for ours in ('bf16', 'bf16, SAM bf16', 'fp32 with TF32'):
-                pair = times.get((counts, released)), times.get((counts, ours))
-                if None not in pair:
-                    ratio = pair[0] / pair[1]  # type: ignore[operator]
-                    report.add(
-                        'ratios', images=counts, of=released, to=ours,
-                        ratio=ratio,
-                    )  # fmt: skip
+
+
+def _add_ratios(
+    times: dict[tuple, float],
+    counts: tuple[int, int],
+    mode: str,
+    report: Report,
+) -> None:
+    """Compare a new mode with the others of the same batch."""
+    for (images, other), ms in times.items():
+        released = other.startswith('as released')
+        if images == counts and released != mode.startswith('as released'):
+            slow, fast = (other, mode) if released else (mode, other)
+            ratio = ms / times[counts, mode]
+            report.add(
+                'ratios',
+                images=counts,
+                of=slow,
+                to=fast,
+                ratio=ratio if released else 1 / ratio,
+            )
 
 
 def _measure(
