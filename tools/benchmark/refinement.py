@@ -12,6 +12,9 @@ from s4m.models.promptable import PromptableSegmenter, SegmenterEmbeddings
 from s4m.utils.timing import measure
 from torch import Tensor
 
+NUM_IMAGES = 4
+NUM_MASKS = 20
+
 
 def compare(
     segmenter: PromptableSegmenter,
@@ -30,9 +33,11 @@ def compare(
     """
     refiner = PseudoLabelRefiner(segmenter={})
     refiner.set_segmenter(segmenter)
-    rgb = torch.rand(4, 3, *size, device=device) * 255
-    logits = torch.randn(4, 20, size[0] // 4, size[1] // 4, device=device)
-    points = torch.rand(4, 20, 3, 2, device=device) * size[0]
+    images, masks = NUM_IMAGES, NUM_MASKS
+    rgb = torch.rand(images, 3, *size, device=device) * 255
+    shape = images, masks, size[0] // 4, size[1] // 4
+    logits = torch.randn(shape, device=device)
+    points = torch.rand(images, masks, 3, 2, device=device) * size[0]
 
     def refine() -> None:
         refiner(
@@ -49,7 +54,7 @@ def compare(
 
     def bare(images_at_once: int, masks_at_once: int) -> None:
         """Call sam2's encoder and decoder as SAM2ImagePredictor does."""
-        for first in range(0, 4, images_at_once):
+        for first in range(0, images, images_at_once):
             embeddings = segmenter.encode(rgb[first : first + images_at_once])
             for i in range(len(embeddings)):
                 for part in points[first + i].split(masks_at_once):
@@ -58,7 +63,7 @@ def compare(
     return measure(
         {
             'batched refiner': refine,
-            "sam2's encoder and decoder alone": lambda: bare(4, 20),
+            "sam2's encoder and decoder alone": lambda: bare(images, masks),
             'one image, one mask at a time': lambda: bare(1, 1),
         },
         repeats,

@@ -35,15 +35,8 @@ def set_rng_state(new_state: torch.Tensor, device: Any = 'cuda') -> None:
 
 
 @contextlib.contextmanager
-def device_random_numbers(func) -> Iterator[None]:
-    """Draw from the device's generator while an operator runs.
-
-    Args:
-        func (OpOverload): Operator; one that draws nothing is left alone.
-    """
-    if torch.Tag.nondeterministic_seeded not in func.tags:
-        yield
-        return
+def device_random_numbers() -> Iterator[None]:
+    """Draw from the device's generator while an operator runs."""
     generator = torch.default_generator
     before = generator.get_state()
     generator.set_state(_rng['state'])

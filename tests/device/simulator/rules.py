@@ -88,7 +88,14 @@ _info: dict = {}
 class _OpInfo:
     """What the schema says of an operator."""
 
-    __slots__ = ('free', 'inplace', 'pointwise', 'view')
+    __slots__ = (
+        'free',
+        'inplace',
+        'inplace_view',
+        'pointwise',
+        'random',
+        'view',
+    )
 
     def __init__(self, func) -> None:
         returns, arguments = func._schema.returns, func._schema.arguments
@@ -96,6 +103,8 @@ class _OpInfo:
         self.view = any(a is not None and not a.is_write for a in aliases)
         first = arguments[0].alias_info if arguments else None
         self.inplace = first is not None and first.is_write
+        self.inplace_view = torch.Tag.inplace_view in func.tags
+        self.random = torch.Tag.nondeterministic_seeded in func.tags
         self.free = self.view or func._overloadpacket in _FREE
         self.pointwise = (
             torch.Tag.pointwise in func.tags

@@ -29,7 +29,7 @@ class DeviceTensor(torch.Tensor):
             layout=host.layout,
             device=CUDA,
         )
-        self.host = host.detach()
+        self.host = host.detach() if host.requires_grad else host
         if state.active is not None:
             state.active.track(host)
         return self
