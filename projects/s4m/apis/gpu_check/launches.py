@@ -82,12 +82,15 @@ def count_waits(phases: Phases) -> Iterator[Counter[tuple[str, str]]]:
             torch.cuda.set_sync_debug_mode('default')
 
 
-def profile_step(step: TrainingStep) -> list[dict[str, Any]]:
+def profile_step(
+    step: TrainingStep,
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Profile one step.
 
     Returns:
-        list[dict]: ``launches``, ``copies``, ``waits`` of each phase, then of
-        the whole step, with the time that the device was busy.
+        tuple: ``launches``, ``copies``, ``waits`` of the whole step, with the
+        time that the device was busy, and of each phase; and the time of the
+        30 kernels that took longest.
     """
     activities = [ProfilerActivity.CPU]
     if step.device.type == 'cuda':
@@ -104,6 +107,7 @@ def profile_step(step: TrainingStep) -> list[dict[str, Any]]:
     borders: list[tuple[int, int, str]] = []
     calls: list[tuple[int, str]] = []
     busy = kernels = 0
+    longest: Counter[str] = Counter()
     for event in events:
         name = event.name()
         on_device = event.device_type() == torch.autograd.DeviceType.CUDA
@@ -117,6 +121,7 @@ def profile_step(step: TrainingStep) -> list[dict[str, Any]]:
             if not name.startswith(('Optimizer.', 'ProfilerStep')):
                 busy += event.duration_ns()
                 kernels += not name.startswith('Mem')
+                longest[name] += event.duration_ns()
         elif name in _LAUNCHES:
             calls.append((event.start_ns(), 'launches'))
         elif name in _COPIES:
@@ -140,7 +145,10 @@ def profile_step(step: TrainingStep) -> list[dict[str, Any]]:
     everything = dict(
         phase='all', **total, kernels=kernels, busy_ms=busy / 1e6
     )
-    return [everything, *rows]
+    return [everything, *rows], [
+        dict(kernel=name[:100], ms=duration / 1e6)
+        for name, duration in longest.most_common(30)
+    ]
 
 
 def count_step(step: TrainingStep, label: str, report: Report) -> None:
@@ -162,8 +170,11 @@ def count_step(step: TrainingStep, label: str, report: Report) -> None:
     finally:
         step.phases.mode = 'off'
     try:
-        for row in profile_step(step):
+        rows, longest = profile_step(step)
+        for row in rows:
             report.add(f'launches, {label}', **row)
+        for row in longest:
+            report.add(f'longest kernels, {label}', **row)
     except Exception:
         report.error(f'launches, {label}', traceback.format_exc())
 
