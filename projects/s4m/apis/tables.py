@@ -50,8 +50,8 @@ def make_tables(
     """Train the missing runs of tables, and return the tables.
 
     Every run has the same iterations, batch size, learning rate and test
-    path, and is in fp32 on any machine. A second call resumes where the first one stopped; a run that two
-    tables need is trained once.
+    path, and is in fp32 on any machine. A second call resumes where the first
+    one stopped; a run that two tables need is trained once.
 
     Args:
         tables (Sequence[str]): Names in
