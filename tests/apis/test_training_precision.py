@@ -36,7 +36,7 @@ def machine(monkeypatch):
             get_device_name=name,
         ).items():
             monkeypatch.setattr(
-                torch.cuda, function, lambda value=value, *args: value
+                torch.cuda, function, lambda *_, value=value: value
             )
 
     return choose

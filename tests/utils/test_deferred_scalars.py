@@ -27,7 +27,7 @@ def _log(hubs, **values):
 
 
 def _is_waiting(hub) -> bool:
-    return any(queue._rows for queue in deferred_scalars._QUEUES.values())
+    return bool(deferred_scalars._QUEUES[hub]._rows)
 
 
 def test_values__are_those_of_mmengine_in_its_order(hubs):

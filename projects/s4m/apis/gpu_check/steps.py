@@ -126,6 +126,10 @@ def _prepare(cfg: Config, model: Any) -> nn.Module:
     model = revert_sync_batchnorm(model).train()
     if hasattr(model, 'unsup_weight'):
         model.unsup_weight = 2.0
+    owner = getattr(model, 'refiner', None) or model
+    if isinstance(owner, SegmenterOwner):
+        # In bf16, its masks would be other targets.
+        owner.segmenter_on(torch.device('cpu')).dtype = 'float32'
     return model
 
 
