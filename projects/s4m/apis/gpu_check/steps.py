@@ -16,6 +16,8 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
+from s4m.models.promptable import SegmenterOwner
+
 from .batches import ForcedPredictions, make_batch
 from .nano_trainings import METHODS, make_data, quick_configs, shapes_config
 from .networks import num_classes, read_config
