@@ -16,7 +16,8 @@ from s4m.utils.mixed_precision import computes_in_bf16
 PRECISIONS = ('bf16', 'fp16', 'off')
 #: Values of ``optim_wrapper`` that are the precision.
 PRECISION_KEYS = tuple(
-    f'optim_wrapper.{key}' for key in ('type', 'dtype', 'loss_scale')
+    f'optim_wrapper.{key}'
+    for key in ('type', 'dtype', 'loss_scale', 'loss_scale.enabled')
 )
 
 _MIXED = dict(
