@@ -45,7 +45,7 @@ BEDS = {
     'shapes': Bed(
         'Shapes',
         'shapes_5p',
-        1600,
+        1200,
         {
             'AP': 'cityscapes/mAP',
             'AP50': 'cityscapes/AP@50',

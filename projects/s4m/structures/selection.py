@@ -24,6 +24,7 @@ def kept_indices(keep: Sequence[Tensor] | Tensor) -> list[Tensor]:
         list[Tensor]: (m_b, ) int64 indices of the true values, in order.
 
     Example:
+        >>> import torch
         >>> kept_indices([torch.tensor([False, True]), torch.tensor([True])])
         [tensor([1]), tensor([0])]
     """
