@@ -156,7 +156,7 @@ def test_losses__equal_mmdets(counts, layers, count, restart_points):
 def test_losses__in_chunks(layers_at_a_time, restart_points, monkeypatch):
     """Few elements at a time give the same numbers."""
     elements = len(SOME) * QUERIES * 40 * layers_at_a_time
-    monkeypatch.setattr(batched_losses, 'MAX_ELEMENTS', elements)
+    monkeypatch.setitem(batched_losses.MAX_ELEMENTS, 'cpu', elements)
     monkeypatch.setattr(mask_points, 'MAX_PIXELS', 2 * 24 * 32)
     ours, stock = _build(DistillMask2FormerHead), _build(CountingHead)
     _assert_equal(ours, stock, restart_points, SOME, 10)
@@ -308,3 +308,12 @@ def test_other_parts__are_refused(name, kind):
         ValueError, match=rf'train_cfg.{name} must be.* {kind}'
     ):
         _build(DistillMask2FormerHead, **{name: part})
+
+
+def test_channels__at_the_same_points():
+    """On a device all channels at once, which the CPU does one by one."""
+    maps, points = torch.rand(2, 5, 6, 7), torch.rand(2, 9, 2) * 2 - 1
+    wanted = torch.nn.functional.grid_sample(
+        maps, points[:, None], align_corners=False
+    )[:, :, 0]
+    torch.testing.assert_close(mask_points.channels_at(maps, points), wanted)

@@ -131,7 +131,8 @@ def _prepare(cfg: Config, model: Any) -> nn.Module:
     owner = getattr(model, 'refiner', None) or model
     if isinstance(owner, SegmenterOwner):
         # In bf16, its masks would be other targets.
-        owner.segmenter_on(torch.device('cpu')).dtype = 'float32'
+        segmenter: Any = owner.segmenter_on(torch.device('cpu'))
+        segmenter.dtype = 'float32'
     return model
 
 

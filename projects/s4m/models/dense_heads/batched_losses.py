@@ -19,8 +19,9 @@ from .batched_costs import MaskChunk
 from .batched_matching import Matches, assign, matching_cost
 
 #: Number of elements of the largest tensor that a step over layers makes, as
-#: many layers at a time as fit, at least one.
-MAX_ELEMENTS = 2**22
+#: many layers at a time as fit, at least one. On a CPU, larger tensors exceed
+#: the caches; on a GPU, more steps are more launches, and 128 MiB little.
+MAX_ELEMENTS = dict(cpu=2**22, cuda=2**25)
 
 
 @dataclass
@@ -328,17 +329,21 @@ def is_plain_cross_entropy(loss: Any, use_sigmoid: bool) -> bool:
     )
 
 
-def layer_slices(layers: int, elements: int) -> list[slice]:
+def layer_slices(
+    layers: int, elements: int, device: torch.device
+) -> list[slice]:
     """Cut layers into parts whose tensors are not too large.
 
     Args:
         layers (int): Number of layers.
         elements (int): Number of elements of the largest tensor of a layer.
+        device (torch.device): Device of the tensors.
 
     Returns:
         list[slice]: As many layers at a time as fit, at least one.
     """
-    step = max(1, MAX_ELEMENTS // max(1, elements))
+    most = MAX_ELEMENTS.get(device.type, MAX_ELEMENTS['cpu'])
+    step = max(1, most // max(1, elements))
     return [slice(i, i + step) for i in range(0, layers, step)]
 
 

@@ -66,7 +66,7 @@ class BatchedMaskFormerHead(BatchedLossesMixin, MaskFormerHead):
             for masks in targets.masks
         ]
         elements = batch * queries * size[0] * size[1]
-        for some in layer_slices(layers, elements):
+        for some in layer_slices(layers, elements, mask_preds[0].device):
             logits = torch.stack(
                 [layer.detach().float() for layer in mask_preds[some]]
             ).flatten(3)

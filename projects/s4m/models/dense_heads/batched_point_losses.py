@@ -19,6 +19,7 @@ from .batched_losses import (
 )
 from .batched_matching import Matches
 from .mask_points import (
+    channels_at,
     mask_values_at,
     masks_at_a_time,
     random_points,
@@ -70,18 +71,16 @@ class BatchedPointLossesMixin(BatchedLossesMixin):
                 zip(targets.masks, targets.counts, strict=True)
             )
         ]
-        for some in layer_slices(layers, batch * queries * self.num_points):
+        elements = batch * queries * self.num_points
+        for some in layer_slices(layers, elements, points.device):
             logits = torch.stack(
                 [
-                    values_at(image, where[None].expand(queries, -1, -1))
-                    for layer, layer_points in zip(
+                    channels_at(layer.float(), where)
+                    for layer, where in zip(
                         mask_preds[some], points[some], strict=True
                     )
-                    for image, where in zip(
-                        layer.float(), layer_points, strict=True
-                    )
                 ]
-            ).unflatten(0, (-1, batch))
+            )
             yield MaskChunk(some, logits, [v[:, some] for v in values])
 
     def mask_losses(
@@ -178,7 +177,9 @@ class BatchedPointLossesMixin(BatchedLossesMixin):
                     )
                 ]
             ).float()
-            for some in layer_slices(layers, pairs * num_candidates)
+            for some in layer_slices(
+                layers, pairs * num_candidates, mask_preds[0].device
+            )
         ]
         points = torch.cat(
             [
