@@ -168,6 +168,16 @@ def test_publish__without_the_contrastive_loss(shapes_config, tmp_path, stage):
         assert torch.equal(a.pred_instances[key], b.pred_instances[key])
 
 
+def test_config__without_checkpointing():
+    """MMDetection's pixel decoder has no such switch."""
+    cfg = get_config('supervised_cityscapes_10p')
+    cfg.model.panoptic_head.pixel_decoder.with_cp = True
+    plain = plain_config(cfg)
+    decoder = plain.model.panoptic_head.pixel_decoder
+    assert decoder.type == 'MSDeformAttnPixelDecoder'
+    assert 'with_cp' not in decoder
+
+
 def test_config__of_a_teacher_needs_no_plugin():
     """Structural distillation reads pixels; the published network does not."""
     for name in ('s4m_teacher_shapes_5p', 's4m_teacher_cityscapes_10p'):

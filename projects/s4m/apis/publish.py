@@ -161,6 +161,9 @@ def _rename(node: Any) -> set[str]:
         name = node.get('type')
         if name in STOCK_TYPES:
             node['type'] = STOCK_TYPES[name]
+            if name == 'Fp32MSDeformAttnPixelDecoder':
+                # MMDetection's has no checkpointing.
+                node.pop('with_cp', None)
         elif isinstance(name, str) and hasattr(models, name):
             ours.add(name)
         if (

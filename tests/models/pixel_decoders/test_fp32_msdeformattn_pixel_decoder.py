@@ -86,6 +86,25 @@ def test_decoder__equals_mmdets(levels):
             torch.testing.assert_close(b, a, rtol=1e-4, atol=1e-4)
 
 
+def test_checkpointed__has_the_same_gradients():
+    _, ours = _decoders()
+    feats = _pyramid((64, 96))
+    wanted = _run(ours, feats)
+    runs = []
+    layer = ours.encoder.layers[0]
+    layer.register_forward_pre_hook(lambda *_: runs.append(1))
+    ours.with_cp = True
+    found = _run(ours, feats)
+    assert len(runs) == 2
+    for a, b in zip(
+        [*wanted[0], *wanted[1]], [*found[0], *found[1]], strict=True
+    ):
+        torch.testing.assert_close(b, a)
+    with torch.no_grad():
+        ours(feats)
+    assert len(runs) == 3
+
+
 def test_decoder__keeps_few_geometries_and_is_copied():
     _, ours = _decoders(num_layers=1)
     with torch.inference_mode():

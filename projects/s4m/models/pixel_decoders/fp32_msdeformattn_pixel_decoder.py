@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from mmdet.models.layers import MSDeformAttnPixelDecoder
 from mmdet.registry import MODELS
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from s4m.structures.masks import spatial_size
 
@@ -54,11 +56,15 @@ class Fp32MSDeformAttnPixelDecoder(MSDeformAttnPixelDecoder):
 
     Args:
         *args: Arguments of MMDet's ``MSDeformAttnPixelDecoder``.
+        with_cp (bool): Whether the layers of the encoder recompute their
+            activations in the backward pass, which saves memory and costs
+            time. Defaults to False.
         **kwargs: Arguments of MMDet's ``MSDeformAttnPixelDecoder``.
     """
 
-    def __init__(self, *args, **kwargs) -> None:
+    def __init__(self, *args, with_cp: bool = False, **kwargs) -> None:
         super().__init__(*args, **kwargs)
+        self.with_cp = with_cp
         for layer in self.encoder.layers:
             layer.self_attn = EncoderAttention(**layer.self_attn_cfg)
         self._geometries: dict[tuple, Geometry] = {}
@@ -90,15 +96,7 @@ class Fp32MSDeformAttnPixelDecoder(MSDeformAttnPixelDecoder):
                 geometry.positions, self.level_encoding.weight, strict=True
             )
         ]
-        memory = self.encoder(
-            query=_tokens(projected),
-            query_pos=_tokens(positions),
-            key_padding_mask=None,
-            spatial_shapes=geometry.shapes,
-            reference_points=geometry.reference_points,
-            level_start_index=geometry.starts,
-            valid_ratios=None,
-        )
+        memory = self._encode(_tokens(projected), _tokens(positions), geometry)
         counts = [height * width for height, width in geometry.sizes]
         outs = [
             part.unflatten(-1, size)
@@ -116,6 +114,25 @@ class Fp32MSDeformAttnPixelDecoder(MSDeformAttnPixelDecoder):
             )
             outs.append(self.output_convs[i](lateral + above))
         return self.mask_feature(outs[-1]), outs[: self.num_outs]
+
+    def _encode(
+        self, tokens: Tensor, positions: Tensor, geometry: Geometry
+    ) -> Tensor:
+        options = dict(
+            query_pos=positions,
+            key_padding_mask=None,
+            spatial_shapes=geometry.shapes,
+            reference_points=geometry.reference_points,
+            level_start_index=geometry.starts,
+            valid_ratios=None,
+        )
+        if not (self.with_cp and torch.is_grad_enabled()):
+            return self.encoder(query=tokens, **options)
+        for layer in self.encoder.layers:
+            tokens = checkpoint(
+                partial(layer, **options), tokens, use_reentrant=False
+            )
+        return tokens
 
     def _geometry(self, levels: list[Tensor]) -> Geometry:
         sizes = tuple(spatial_size(level) for level in levels)
