@@ -34,7 +34,9 @@ SEGMENTER = dict(
 )
 NAMES = (*DETECTORS, 'Mask2Former')
 CASES = [
-    *((name, how) for name in NAMES for how in ('supervised', 'student')),
+    # Its labelled branch is the supervised training.
+    *((name, 'student') for name in NAMES),
+    ('MaskRCNN', 'supervised'),
     # S4M's teachers, and its student: refined pseudo-labels and copy-paste.
     ('MaskRCNN', 'distill'),
     ('Mask2Former', 'distill'),
