@@ -161,7 +161,7 @@ def match_image(
         gt_pixels=gt.pixels,
         gt_is_group=gt.is_group,
         classes=classes,
-        scores=scores.detach().double().cpu().numpy()[keep],
+        scores=scores.detach().cpu().double().numpy()[keep],
         pixels=pixels[keep],
         void_pixels=counts[:, _VOID],
         pair_prediction=prediction,
