@@ -53,9 +53,17 @@ def test_shifted__is_worse(metric, shapes_root):
     assert metric.evaluate(4)['cityscapes/mAP'] < 0.7
 
 
-def test_two_metrics__do_not_share_a_folder(metric, shapes_root):
-    other = CityscapesInstanceMetric(str(shapes_root / 'gtFine/val'))
-    assert other.outfile_prefix != metric.outfile_prefix
+def test_no_outfile_prefix__no_file_is_written(
+    metric, shapes_root, tmp_path, monkeypatch
+):
+    monkeypatch.setattr('tempfile.tempdir', str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    metric = CityscapesInstanceMetric(metric.seg_prefix)
+    metric.dataset_meta = dict(classes=CLASSES)
+    for sample in _predictions(shapes_root, lambda m: m):
+        metric.process({}, [sample])
+    metric.compute_metrics(metric.results)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize('region', ['void', 'group'])

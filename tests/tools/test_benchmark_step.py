@@ -43,7 +43,7 @@ def test_benchmark__phases_of_s4m(shapes_config, modules):
 
 
 @pytest.mark.parametrize(
-    'name', ['pr', 'sd', 'arp', 'gd', 'pxl', 'matching', 'remedies']
+    'name', ['pr', 'sd', 'arp', 'gd', 'pxl', 'matching', 'remedies', 'ap']
 )
 def test_compare__runs(name, nano_segmenter, modules):
     files = modules('benchmark_step').COMPARISONS

@@ -37,6 +37,7 @@ COMPARISONS = dict(
     pxl='pixel_contrast',
     matching='matching',
     remedies='remedies',
+    ap='cityscapes_ap',
 )
 
 
