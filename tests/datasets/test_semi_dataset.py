@@ -36,6 +36,23 @@ def test_getitem__depends_on_the_draw_alone(dataset_cfg):
     assert not torch.equal(a, c)
 
 
+def test_annotations__are_one_buffer_that_workers_share(dataset_cfg):
+    """MMEngine serialises them; a list would be copied by each worker."""
+    for part in DATASETS.build(dataset_cfg).datasets:
+        assert part.serialize_data and not part.data_list
+        assert part.data_bytes.dtype == np.uint8
+        assert len(part.data_address) == len(part)
+
+
+def test_labelled_sample__drops_its_annotations(dataset_cfg):
+    """``MultiBranch`` would copy each number of each polygon."""
+    labelled = DATASETS.build(dataset_cfg).datasets[0]
+    results = labelled.get_data_info(0)
+    for step in labelled.pipeline.transforms[:2]:
+        results = step(results)
+    assert 'instances' not in results and len(results['gt_masks']) > 0
+
+
 def test_unlabelled_views__same_pixels_other_colours(dataset_cfg):
     dataset = DATASETS.build(dataset_cfg)
     item = dataset[DrawIndex(len(dataset) - 1, (0, 0, 8))]

@@ -68,3 +68,38 @@ def test_random__stays_bytes_and_never_swaps_channels():
 def test_input_types(dtype):
     out = SSDColorDistortion()(dict(img=IMAGE.astype(dtype)))['img']
     assert out.shape == IMAGE.shape
+
+
+def _step_by_step(image, flags):
+    """The distortion in whole images of wider types, without tables."""
+    last, b, c, s, h, _, delta, alpha, saturation, hue, _ = flags
+
+    def scaled(values, factor):
+        return np.clip(values * np.float32(factor), 0, 255).astype(np.uint8)
+
+    if b:
+        image = _clip(image.astype(np.int16) + round(delta))
+    if c and not last:
+        image = scaled(image, alpha)
+    if s or h:
+        hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV)
+        if s:
+            hsv[..., 1] = scaled(hsv[..., 1], saturation)
+        if h:
+            hsv[..., 0] = (hsv[..., 0].astype(np.int16) + round(hue)) % 180
+        image = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)
+    return scaled(image, alpha) if c and last else image
+
+
+@pytest.mark.parametrize('view', [lambda x: x, lambda x: x[:, ::-1]])
+def test_tables__equal_the_operations_bit_by_bit(view):
+    transform = SSDColorDistortion()
+    image = view(IMAGE)
+    for seed in range(100):
+        np.random.seed(seed)
+        flags = transform._random_flags()
+        np.random.seed(seed)
+        before = image.copy()
+        out = transform(dict(img=image))['img']
+        np.testing.assert_array_equal(out, _step_by_step(image, flags))
+        np.testing.assert_array_equal(image, before)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 from mmdet.structures.mask import BitmapMasks, PolygonMasks
 from PIL import Image
 from pycocotools import mask as mask_utils
-from s4m.structures import LazyMasks
+from s4m.structures import LazyMasks, lazy_masks
+from s4m.structures.mask_patches import decode_columns
 
 H, W = 60, 90
 SQUARE = [10.0, 20.0, 30.0, 20.0, 30.0, 40.0, 10.0, 40.0]
@@ -133,15 +135,17 @@ def test_outside__is_not_decoded(monkeypatch):
     mask = np.zeros((H, W), np.uint8)
     mask[30:50, 60:80] = 1
     calls = []
-    decode = mask_utils.decode
     monkeypatch.setattr(
-        mask_utils, 'decode', lambda rle: calls.append(1) or decode(rle)
+        lazy_masks,
+        'decode_columns',
+        lambda rle, *part: calls.append(part) or decode_columns(rle, *part),
     )
     masks = LazyMasks([_rle(mask)] * 3, H, W).resize((120, 180))
     assert not masks.crop(np.array([0, 0, 100, 100])).masks.any()
     assert not calls
     assert masks.crop(np.array([100, 40, 140, 80])).masks.any()
-    assert len(calls) == 3
+    # Columns 60 to 70 of the 90 that the image has.
+    assert calls == [(60, 70)] * 3
 
 
 @pytest.mark.parametrize(
@@ -215,3 +219,74 @@ def test_pixels__count_once_they_are_there():
         assert np.array_equal(got.masks, change(stock).masks)
     masks.masks = np.ones((3, H, W), np.uint8)
     assert len(masks) == 3 and masks.areas.tolist() == [H * W] * 3
+
+
+def _both(seed=0):
+    """Lazy masks whose pixels of tight boxes are made, and bitmaps."""
+    items = [[SQUARE], _rle(_bitmap(seed)), [TRIANGLE], []]
+    box = np.array([15, 8, 70, 50])
+    pixels = LazyMasks(items, H, W).crop(box).masks
+    lazy = LazyMasks(items, H, W).crop(box)
+    assert lazy.visible().tolist() == pixels.any((1, 2)).tolist()
+    return lazy, BitmapMasks(pixels, 42, 55)
+
+
+@pytest.mark.parametrize('seed', range(3))
+@pytest.mark.parametrize('flip', ['horizontal', 'vertical', 'diagonal'])
+def test_tight_pixels__equal_bitmaps(seed, flip):
+    """Boxes, flips, a selection and a copy, without the array of pixels."""
+    lazy, stock = _both(seed)
+    chosen = np.array([2, 3, 1])
+    for _ in range(2):
+        lazy, stock = lazy.flip(flip)[chosen], stock.flip(flip)[chosen]
+        boxes = lazy.get_bboxes('hbox').tensor
+        want = stock.get_bboxes('hbox').tensor
+        assert boxes.dtype == want.dtype and boxes.tolist() == want.tolist()
+        flip, chosen = 'horizontal', np.array([0, 2])
+    assert lazy._pixels is None
+    copied = copy.deepcopy(lazy)
+    assert np.array_equal(lazy.masks, stock.masks)
+    lazy.masks[:] = 1
+    assert np.array_equal(copied.masks, stock.masks)
+    again = copy.deepcopy(copied)
+    copied.masks[:] = 1
+    assert np.array_equal(again.masks, stock.masks)
+
+
+def test_tight_pixels__resize_and_crop_as_bitmaps():
+    lazy, stock = _both()
+    box = np.array([5, 5, 30, 50])
+    for change in (lambda m: m.resize((21, 30)), lambda m: m.crop(box)):
+        assert np.array_equal(change(lazy).masks, change(stock).masks)
+
+
+def test_pickle__holds_tight_boxes_only():
+    masks = LazyMasks([[SQUARE]] * 9, 1000, 1000)
+    data = pickle.dumps(masks)
+    assert len(data) < 9 * 500
+    assert np.array_equal(pickle.loads(data).masks, masks.masks)
+
+
+def _masks_of_many_kinds():
+    rng = np.random.default_rng(0)
+    yield np.zeros((7, 5), np.uint8)
+    yield np.ones((7, 5), np.uint8)
+    yield _bitmap()
+    for share in (0.01, 0.5, 0.99):
+        for shape in ((1, 40), (40, 1), (33, 57)):
+            yield (rng.random(shape) < share).astype(np.uint8)
+    large = np.zeros((1500, 1100), np.uint8)  # counts of several characters
+    large[700:, 300:901] = 1
+    large[::7, 500] = 1
+    yield large
+
+
+def test_decode_columns__is_pycocotools():
+    for mask in _masks_of_many_kinds():
+        rle = mask_utils.encode(np.asfortranarray(mask))
+        width = mask.shape[1]
+        for start, stop in ((0, width), (width // 3, width // 2 + 1)):
+            for counts in (rle['counts'], rle['counts'].decode()):
+                got = decode_columns(dict(rle, counts=counts), start, stop)
+                assert got.dtype == np.uint8
+                assert np.array_equal(got.T, mask[:, start:stop])

@@ -5,11 +5,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-import cv2
 import mmcv
 import numpy as np
+import torch
+from mmdet.structures.bbox import BaseBoxes, HorizontalBoxes, get_box_type
 from mmdet.structures.mask import BitmapMasks, PolygonMasks
 from pycocotools import mask as mask_utils
+
+from .mask_patches import (
+    EMPTY,
+    Patch,
+    compressed,
+    decode_columns,
+    nearest,
+    paste,
+    trimmed,
+    within,
+)
 
 
 class LazyMasks(BitmapMasks):
@@ -23,9 +35,12 @@ class LazyMasks(BitmapMasks):
     ones, sampled at pixel centres as Pillow does. Objects that a crop cut
     away are never decoded.
 
-    It can be used wherever a ``BitmapMasks`` can. Once the pixels are made or
-    set, every method works on them as in ``BitmapMasks``. It is pickled as
-    ``BitmapMasks``, so the worker of a data loader makes the pixels.
+    It can be used wherever a ``BitmapMasks`` can. :meth:`visible` and
+    :meth:`get_bboxes` make the pixels of each object's tight box only; from
+    then on the masks are flipped as pixels. :attr:`masks` makes the array of
+    all pixels, and every method works on it as in ``BitmapMasks``. Pickled
+    masks are the pixels of the tight boxes, so the worker of a data loader
+    makes the pixels, and ``BitmapMasks`` when they are loaded again.
 
     Args:
         segmentations (Sequence): One COCO segmentation for each object: a
@@ -50,13 +65,15 @@ class LazyMasks(BitmapMasks):
         #: Each object's polygons at the present size, or its RLE at the
         #: size of the whole image.
         self._objects = [
-            _compressed(item, height, width)
+            compressed(item, height, width)
             if isinstance(item, dict)
             else [np.asarray(p, dtype=np.float64) for p in item]
             for item in segmentations
         ]
         #: Row and column of the RLE that each row and column shows.
         self._rows, self._cols = np.arange(height), np.arange(width)
+        #: Each object's pixels in its tight box, once they are made.
+        self._patches: list[Patch] | None = None
         self._pixels: np.ndarray | None = None
 
     def _moved(
@@ -110,7 +127,7 @@ class LazyMasks(BitmapMasks):
                 f'masks are binary: interpolation {interpolation!r} is not '
                 "possible, use 'nearest'"
             )
-        if self._pixels is not None:
+        if self._has_pixels:
             return super().resize(out_shape, interpolation)
         height, width = out_shape
         factor = np.array([width / self.width, height / self.height])
@@ -120,8 +137,8 @@ class LazyMasks(BitmapMasks):
 
         return self._moved(
             self._map_polygons(scaled),
-            self._rows[_nearest(self.height, height)],
-            self._cols[_nearest(self.width, width)],
+            self._rows[nearest(self.height, height)],
+            self._cols[nearest(self.width, width)],
         )
 
     def crop(self, bbox: np.ndarray) -> BitmapMasks:
@@ -131,7 +148,7 @@ class LazyMasks(BitmapMasks):
             bbox (np.ndarray): (4, ) integer (x1, y1, x2, y2); x2 and y2 are
                 exclusive.
         """
-        if self._pixels is not None:
+        if self._has_pixels:
             return super().crop(bbox)
         x1, x2 = np.clip(bbox[0::2], 0, self.width)
         y1, y2 = np.clip(bbox[1::2], 0, self.height)
@@ -177,97 +194,157 @@ class LazyMasks(BitmapMasks):
 
         across = flip_direction in ('horizontal', 'diagonal')
         down = flip_direction in ('vertical', 'diagonal')
+        if self._patches is not None:
+            return self._of_patches(
+                [self._flip_patch(p, down, across) for p in self._patches]
+            )
         return self._moved(
             self._map_polygons(flipped),
             self._rows[:: -1 if down else 1],
             self._cols[:: -1 if across else 1],
         )
 
+    def _flip_patch(self, patch: Patch, down: bool, across: bool) -> Patch:
+        top, left, pixels = patch
+        height, width = pixels.shape
+        return (
+            self.height - top - height if down else top,
+            self.width - left - width if across else left,
+            pixels[:: -1 if down else 1, :: -1 if across else 1],
+        )
+
     # -------------------------------------------------------------- pixels
+    @property
+    def _has_pixels(self) -> bool:
+        return self._patches is not None or self._pixels is not None
+
     @property
     def masks(self) -> np.ndarray:
         """(N, H, W) uint8 pixels, which the first access makes."""
         if self._pixels is None:
-            shape = (len(self._objects), self.height, self.width)
-            self._pixels = np.zeros(shape, dtype=np.uint8)
-            # pycocotools stores arrays column by column.
-            for pixels, item in zip(self._pixels, self._objects, strict=True):
-                if isinstance(item, dict):
-                    self._decode(item, pixels)
-                elif item:
-                    rle = mask_utils.frPyObjects(item, *shape[1:])
-                    columns = mask_utils.decode(mask_utils.merge(rle)).T
-                    cv2.transpose(columns, pixels)
+            self._pixels = paste(self._tight(), self.height, self.width)
         return self._pixels
 
     @masks.setter
     def masks(self, pixels: np.ndarray) -> None:
         self._pixels = pixels
 
-    def _decode(self, rle: dict, out: np.ndarray) -> None:
-        """Sample the nearest pixels of an RLE into an (H, W) array.
+    def visible(self) -> np.ndarray:
+        """Tell which objects have a pixel, as (N, ) bool.
 
-        Only its box is sampled: most objects are much smaller than a crop.
+        Example:
+            >>> square = [[0, 0, 4, 0, 4, 4, 0, 4]]
+            >>> masks = LazyMasks([square], 8, 8)
+            >>> masks.crop(np.array([4, 4, 8, 8])).visible()
+            array([False])
+        """
+        if self._pixels is not None:
+            return np.asarray(self._pixels.any((1, 2)))
+        return np.array([p.size > 0 for _, _, p in self._tight()], dtype=bool)
+
+    def get_bboxes(
+        self, dst_type: str | type[BaseBoxes] = 'hbox'
+    ) -> BaseBoxes:
+        """Compute the tight boxes, which are zero where no pixel is.
+
+        Args:
+            dst_type (str | type[BaseBoxes]): Type of the boxes. Defaults to
+                ``hbox``.
+        """
+        box_type = get_box_type(dst_type)[1]
+        if self._pixels is not None or box_type is not HorizontalBoxes:
+            return super().get_bboxes(dst_type)
+        boxes = np.zeros((len(self), 4), dtype=np.float32)
+        for box, (top, left, pixels) in zip(boxes, self._tight(), strict=True):
+            if pixels.size:
+                height, width = pixels.shape
+                box[:] = left, top, left + width, top + height
+        return HorizontalBoxes(torch.from_numpy(boxes), clone=False)
+
+    def _of_patches(self, patches: list[Patch]) -> LazyMasks:
+        new = LazyMasks([], self.height, self.width)
+        new._patches = patches
+        return new
+
+    def _tight(self) -> list[Patch]:
+        """Make the pixels of each object in its tight box."""
+        if self._patches is None:
+            self._patches = [self._rasterized(item) for item in self._objects]
+        return self._patches
+
+    def _rasterized(self, item: dict | list[np.ndarray]) -> Patch:
+        if isinstance(item, dict):
+            return self._sampled(item)
+        if not item:
+            return EMPTY
+        rle = mask_utils.merge(
+            mask_utils.frPyObjects(item, self.height, self.width)
+        )
+        x, y, width, height = mask_utils.toBbox(rle).astype(int).tolist()
+        columns = decode_columns(rle, x, x + width)
+        return trimmed(columns[:, y : y + height], y, x)
+
+    def _sampled(self, rle: dict) -> Patch:
+        """Sample the nearest pixels of an RLE.
+
+        Only its box is decoded and sampled: most objects are much smaller
+        than a crop.
         """
         x, y, width, height = mask_utils.toBbox(rle)
-        cols = _within(self._cols, x, width)
-        rows = _within(self._rows, y, height)
-        if cols.start < cols.stop and rows.start < rows.stop:
-            columns = mask_utils.decode(rle).T
-            sampled = columns[self._cols[cols]][:, self._rows[rows]]
-            out[rows, cols] = cv2.transpose(sampled)
+        cols = within(self._cols, x, width)
+        rows = within(self._rows, y, height)
+        if cols.start == cols.stop or rows.start == rows.stop:
+            return EMPTY
+        wanted = self._cols[cols]
+        first, last = sorted((int(wanted[0]), int(wanted[-1])))
+        columns = decode_columns(rle, first, last + 1)
+        sampled = columns[wanted - first][:, self._rows[rows]]
+        return trimmed(sampled, rows.start, cols.start)
 
     def __getitem__(self, index: int | slice | np.ndarray) -> BitmapMasks:
         """Select objects by an index, a slice or an array."""
         if self._pixels is not None:
             return super().__getitem__(index)
         chosen = np.atleast_1d(np.arange(len(self))[index])
+        if self._patches is not None:
+            return self._of_patches([self._patches[i] for i in chosen])
         objects = [self._objects[i] for i in chosen]
         return self._moved(objects, self._rows, self._cols)
 
     def __len__(self) -> int:
         """Number of objects."""
-        pixels = self._pixels
-        return len(self._objects if pixels is None else pixels)
+        for items in (self._pixels, self._patches):
+            if items is not None:
+                return len(items)
+        return len(self._objects)
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Iterate over the (H, W) uint8 pixels of each object."""
         return iter(self.masks)
 
-    def __reduce__(self) -> tuple[type[BitmapMasks], tuple]:
-        """Pickle as ``BitmapMasks``, so that other processes get pixels."""
-        return BitmapMasks, (self.masks, self.height, self.width)
+    def __deepcopy__(self, memo: dict) -> LazyMasks:
+        """Copy the array of all pixels; nothing else changes in place."""
+        new = self._moved(self._objects, self._rows, self._cols)
+        new._patches = self._patches
+        if self._pixels is not None:
+            new._pixels = self._pixels.copy()
+        return new
+
+    def __reduce__(self) -> tuple:
+        """Pickle pixels, which become ``BitmapMasks`` in other processes.
+
+        The pixels of the tight boxes are a small part of all: 18 masks of
+        512 x 1024 pixels have 9 MB, which a worker would copy into a pipe
+        and the training process out of it.
+        """
+        if self._pixels is not None:
+            return BitmapMasks, (self._pixels, self.height, self.width)
+        patches = [
+            (top, left, np.ascontiguousarray(pixels))
+            for top, left, pixels in self._tight()
+        ]
+        return _unpickled, (patches, self.height, self.width)
 
 
-def _compressed(rle: dict, height: int, width: int) -> dict:
-    """Compress an RLE: pycocotools computes the boxes of compressed ones.
-
-    Raises:
-        ValueError: if the RLE and its image differ in size.
-    """
-    if list(rle['size']) != [height, width]:
-        raise ValueError(
-            f'an RLE mask has {rle["size"][0]} x {rle["size"][1]} pixels '
-            f'(height x width), its image {height} x {width}'
-        )
-    if isinstance(rle['counts'], list):
-        return mask_utils.frPyObjects(rle, height, width)
-    return rle
-
-
-def _nearest(old: int, new: int) -> np.ndarray:
-    """Find the source position of each of ``new`` positions.
-
-    Pixel centres are compared. Their coordinates are summed step by step, as
-    in Pillow, so that ties are broken alike.
-    """
-    steps = np.full(new, old / new)
-    steps[:1] /= 2
-    return np.minimum(np.cumsum(steps).astype(np.int64), old - 1)
-
-
-def _within(positions: np.ndarray, start: float, length: float) -> slice:
-    """Select the monotone positions that lie in start..start + length."""
-    inside = (positions >= start) & (positions < start + length)
-    (index,) = inside.nonzero()
-    return slice(index[0], index[-1] + 1) if len(index) else slice(0, 0)
+def _unpickled(patches: list[Patch], height: int, width: int) -> BitmapMasks:
+    return BitmapMasks(paste(patches, height, width), height, width)

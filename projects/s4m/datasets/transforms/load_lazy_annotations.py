@@ -32,6 +32,23 @@ class LoadLazyAnnotations(LoadAnnotations):
     def __init__(self, with_mask: bool = True, **kwargs) -> None:
         super().__init__(with_mask=with_mask, **kwargs)
 
+    def transform(self, results: dict) -> dict:
+        """Load boxes, labels and masks.
+
+        The annotations are dropped from the sample afterwards, since
+        ``MultiBranch`` would copy each number of each polygon.
+
+        Args:
+            results (dict): Sample with ``instances`` and ``ori_shape``.
+
+        Returns:
+            dict: The sample with ``gt_bboxes``, ``gt_bboxes_labels``,
+            ``gt_masks`` and ``gt_ignore_flags``, without ``instances``.
+        """
+        results = super().transform(results)
+        results.pop('instances', None)
+        return results
+
     def _load_masks(self, results: dict) -> None:
         height, width = results['ori_shape']
         masks = LazyMasks(self._process_masks(results), height, width)

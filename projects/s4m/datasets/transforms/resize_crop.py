@@ -12,6 +12,8 @@ from mmdet.registry import TRANSFORMS
 from mmdet.structures.bbox import autocast_box_type
 from PIL import Image
 
+from s4m.structures import LazyMasks
+
 #: Half width of Pillow's filters, in pixels of the coarser grid.
 _SUPPORT = {'nearest': 0.5, 'box': 0.5, 'bilinear': 1, 'hamming': 1}
 _SUPPORT.update(bicubic=2, lanczos=3)
@@ -144,7 +146,11 @@ class ResizeCrop(Resize):
         if results.get('gt_masks') is not None:
             masks = results['gt_masks'].resize(size[::-1]).crop(box)
             results['gt_masks'] = masks
-            valid = masks.to_ndarray().any((1, 2))
+            valid = (
+                masks.visible()
+                if isinstance(masks, LazyMasks)
+                else masks.to_ndarray().any((1, 2))
+            )
             if boxes is not None:
                 results['gt_bboxes'] = masks.get_bboxes(type(boxes))
         if self.keep_empty or valid.all():

@@ -40,7 +40,9 @@ class SSDColorDistortion(PhotoMetricDistortion):
 
     def transform(self, results: dict) -> dict:
         """Distort ``img``, (H, W, 3) BGR uint8."""
-        image = np.clip(results['img'], 0, 255).astype(np.uint8)
+        image = results['img']
+        if image.dtype != np.uint8:
+            image = np.clip(image, 0, 255).astype(np.uint8)
         (
             contrast_last,
             brightness_flag,
@@ -54,24 +56,39 @@ class SSDColorDistortion(PhotoMetricDistortion):
             hue,
             _,
         ) = self._random_flags()
+        # Bytes have 256 values: each operation is a table.
+        table = _VALUES
         if brightness_flag:
-            image = cv2.convertScaleAbs(
-                np.clip(image.astype(np.int16) + round(delta), 0, 255)
-            )
+            shifted = table.astype(np.int16) + round(delta)
+            table = np.clip(shifted, 0, 255).astype(np.uint8)
         if contrast_flag and not contrast_last:
-            image = _scale(image, alpha)
+            table = _scale(table, alpha)
         if saturation_flag or hue_flag:
-            hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV)
-            if saturation_flag:
-                hsv[..., 1] = _scale(hsv[..., 1], saturation)
+            image = cv2.cvtColor(
+                np.ascontiguousarray(_look_up(image, table)), cv2.COLOR_BGR2HSV
+            )
+            tables = [_VALUES] * 3
             if hue_flag:
-                shifted = hsv[..., 0].astype(np.int16) + round(hue)
-                hsv[..., 0] = shifted % 180
-            image = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)
+                shifted = _VALUES.astype(np.int16) + round(hue)
+                tables[0] = (shifted % 180).astype(np.uint8)
+            if saturation_flag:
+                tables[1] = _scale(_VALUES, saturation)
+            cv2.LUT(image, np.stack(tables, 1)[None], dst=image)
+            image = cv2.cvtColor(image, cv2.COLOR_HSV2BGR)
+            table = _VALUES
         if contrast_flag and contrast_last:
-            image = _scale(image, alpha)
-        results['img'] = image
+            table = _scale(table, alpha)
+        results['img'] = _look_up(image, table)
         return results
+
+
+_VALUES = np.arange(256, dtype=np.uint8)
+
+
+def _look_up(image: np.ndarray, table: np.ndarray) -> np.ndarray:
+    if table is _VALUES:
+        return image
+    return cv2.LUT(np.ascontiguousarray(image), table)
 
 
 def _scale(values: np.ndarray, factor: float) -> np.ndarray:
