@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import runpy
+import time
 from importlib import import_module
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from conftest import ROOT
 
@@ -65,6 +68,31 @@ def test_command__table_of_a_comparison(modules, monkeypatch, capsys):
     monkeypatch.setattr('sys.argv', command)
     runpy.run_path(command[0], run_name='__main__')
     assert '| vectorised, static |' in capsys.readouterr().out
+
+
+def test_pipelines__milliseconds_of_each_step(modules):
+    """The fastest repeat, averaged over draws with equal random numbers."""
+    drawn = []
+
+    class Wait:
+        def __call__(self, sample):
+            drawn.append(np.random.rand())
+            time.sleep(0.005)
+            return sample
+
+    class Data:
+        pipeline = SimpleNamespace(transforms=[Wait()])
+
+        def __len__(self):
+            return 2
+
+        def get_data_info(self, index):
+            return dict(index=index)
+
+    rows = modules('benchmark_pipelines').step_times(Data(), 3, 2)
+    assert list(rows) == ['Wait', 'pickling']
+    assert rows['Wait'] >= 5 > rows['pickling']
+    assert drawn[0::2] == drawn[1::2] and len(set(drawn)) == 3
 
 
 def test_pipelines__one_step_and_two(modules):

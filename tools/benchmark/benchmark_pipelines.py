@@ -13,11 +13,16 @@ polygons (COCO), through a data loader with one worker:
 
 All take turns in one process, since machines are noisy. The frames are
 random.
+
+With ``--steps`` it measures, instead, the steps of S4M's labelled and
+unlabelled pipeline in this process, each the fastest of ``--repeats`` on the
+same random numbers, and what the collated sample costs a worker to pickle.
 """
 
 from __future__ import annotations
 
 import json
+import pickle
 import statistics
 import tempfile
 import time
@@ -32,6 +37,7 @@ from mmengine.registry import init_default_scope
 from pycocotools import mask as mask_utils
 from s4m.apis.cli import make_parser, one_line_errors
 from s4m.apis.config import get_config
+from s4m.utils.random_states import seeded
 from torch.utils.data import DataLoader
 
 CONFIGS = dict(
@@ -167,6 +173,60 @@ def compare(
     return {k: num / statistics.median(v) for k, v in taken.items()}
 
 
+def step_times(dataset, num: int, repeats: int) -> dict[str, float]:
+    """Measure the milliseconds an image of each step of a pipeline."""
+    rows: dict[str, float] = {}
+    for draw in range(num):
+        best: dict[str, float] = {}
+        for _ in range(repeats):
+            sample = dataset.get_data_info(draw % len(dataset))
+            with seeded((0, 0, draw)):
+                for step in dataset.pipeline.transforms:
+                    began = time.perf_counter()
+                    sample = step(sample)
+                    taken = time.perf_counter() - began
+                    name = type(step).__name__
+                    best[name] = min(taken, best.get(name, taken))
+            began = time.perf_counter()
+            pickle.dumps(sample, pickle.HIGHEST_PROTOCOL)
+            taken = time.perf_counter() - began
+            best['pickling'] = min(taken, best.get('pickling', taken))
+        for name, taken in best.items():
+            rows[name] = rows.get(name, 0) + 1000 * taken / num
+    return rows
+
+
+def print_steps(
+    root: Path, frames: int, objects: int, num: int, repeats: int
+) -> None:
+    """Print the milliseconds of each step of S4M's two pipelines."""
+    print('| images | masks | step | ms |\n|---|---|---|---|')
+    cfg = get_config('s4m_cityscapes_10p').train_dataloader.dataset
+    init_default_scope('mmdet')
+    classes = list(DATASETS.get(cfg.labeled.type).METAINFO['classes'])
+    for kind, polygons in (
+        ('labeled', False),
+        ('labeled', True),
+        ('unlabeled', False),
+    ):
+        make_frames(root, frames, objects, polygons, classes)
+        part = cfg[kind]
+        dataset = DATASETS.build(
+            dict(
+                type=part.type,
+                data_root=str(root),
+                ann_file='ann.json',
+                data_prefix=dict(img=''),
+                pipeline=part.pipeline,
+            )
+        )
+        rows = step_times(dataset, num, repeats)
+        rows['all'] = sum(rows.values())
+        masks = 'polygons' if polygons else 'RLE'
+        for name, taken in rows.items():
+            print(f'| {kind} | {masks} | {name} | {taken:.1f} |', flush=True)
+
+
 @one_line_errors
 def main() -> None:
     """Command line."""
@@ -175,7 +235,18 @@ def main() -> None:
     parser.add_argument('--objects', type=int, default=20)
     parser.add_argument('--num', type=int, default=40, help='samples a turn')
     parser.add_argument('--repeats', type=int, default=3)
+    parser.add_argument(
+        '--steps', action='store_true', help='measure each step'
+    )
     args = parser.parse_args()
+    if args.steps:
+        cv2.setNumThreads(0)
+        torch.set_num_threads(1)
+        with tempfile.TemporaryDirectory() as root:
+            print_steps(
+                Path(root), args.frames, args.objects, args.num, args.repeats
+            )
+        return
     print('| pipeline | variant | images/s | ratio |\n|---|---|---|---|')
     for name in CONFIGS:
         with tempfile.TemporaryDirectory() as root:

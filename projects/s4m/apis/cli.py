@@ -27,6 +27,7 @@ from typing import TypeVar
 
 from mmengine.config import DictAction
 
+from .memory import OutOfMemory
 from .precision import PRECISIONS
 
 T = TypeVar('T')
@@ -142,9 +143,9 @@ def one_line_errors(main: Callable[..., T]) -> Callable[..., T]:
 
     An error that the library raises on purpose (a ``ValueError`` from a line
     of this package) and one that names what is missing (``OSError``,
-    ``ImportError``) ends the program with exit status 1 and its message on
-    stderr. Every other exception is a programming error and keeps its
-    traceback.
+    ``ImportError``) or what is too large (``OutOfMemory``) ends the program
+    with exit status 1 and its message on stderr. Every other exception is a
+    programming error and keeps its traceback.
 
     Args:
         main (Callable): The ``main`` of a tool.
@@ -157,7 +158,7 @@ def one_line_errors(main: Callable[..., T]) -> Callable[..., T]:
     def run(*args, **kwargs) -> T:
         try:
             return main(*args, **kwargs)
-        except (ValueError, OSError, ImportError) as e:
+        except (ValueError, OSError, ImportError, OutOfMemory) as e:
             if isinstance(e, ValueError) and not _is_raised_here(e):
                 raise
             raise SystemExit(_one_line(e)) from e

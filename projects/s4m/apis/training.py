@@ -21,6 +21,7 @@ from s4m.utils.compatibility import format_configs_once
 from s4m.utils.whole_files import write_json
 
 from .config import load_config
+from .memory import describe_memory, memory_advice
 from .precision import (
     describe_precision,
     precision_of,
@@ -71,6 +72,7 @@ def train(
         FileNotFoundError: if the config, its split or a checkpoint that it
             starts from is missing.
         ValueError: if an option does not fit the config or the machine.
+        OutOfMemory: if the GPU has too little memory; it says what to lower.
 
     Example::
 
@@ -91,13 +93,15 @@ def train(
         set_resume(cfg, resume)
     runner = build_runner(cfg)
     runner.logger.info(describe_precision(cfg))
+    if line := describe_memory(cfg):
+        runner.logger.info(line)
     warn_of_batch_size(runner)
     resumed = bool(cfg.get('resume'))
     if resumed:
         warn_of_precision(runner)
     if runner.rank == 0:
         write_record(cfg, resumed=resumed)
-    with tf32_in_fp32(cfg):
+    with tf32_in_fp32(cfg), memory_advice(cfg):
         run_training(runner)
     return runner
 

@@ -239,7 +239,7 @@ class LazyMasks(BitmapMasks):
             array([False])
         """
         if self._pixels is not None:
-            return self._pixels.any((1, 2))
+            return np.asarray(self._pixels.any((1, 2)))
         return np.array([p.size > 0 for _, _, p in self._tight()], dtype=bool)
 
     def get_bboxes(

@@ -23,7 +23,7 @@ def paste(patches: list[Patch], height: int, width: int) -> np.ndarray:
 
 def trimmed(columns: np.ndarray, top: int, left: int) -> Patch:
     """Trim (w, h) pixels, which are stored by column, to their tight box."""
-    (x,), (y,) = columns.any(1).nonzero(), columns.any(0).nonzero()
+    x, y = np.flatnonzero(columns.any(1)), np.flatnonzero(columns.any(0))
     if not len(x):
         return EMPTY
     box = columns[x[0] : x[-1] + 1, y[0] : y[-1] + 1]
