@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import torch
 from mmengine.config import Config
+from mmengine.logging import MessageHub
 from mmengine.runner import Runner
 
 
@@ -16,6 +17,8 @@ def train(cfg: Config, iters: int, resume: bool = False) -> Runner:
     cfg.train_cfg.max_iters = iters
     cfg.default_hooks.checkpoint.update(interval=iters, save_best=None)
     cfg.resume = resume
+    # The runs of one second have one name, and would share their log.
+    MessageHub._instance_dict.clear()
     runner = Runner.from_cfg(cfg)
     runner.train()
     return runner

@@ -45,7 +45,7 @@ def uninterrupted(shared_config, teacher_file):
     return weights
 
 
-@pytest.mark.parametrize(('stop', 'workers'), [(1, 0), (2, 0), (3, 2)])
+@pytest.mark.parametrize(('stop', 'workers'), [(1, 0), (2, 0), (3, 1)])
 def test_resume__equals_an_uninterrupted_run(
     shapes_config, uninterrupted, teacher_file, stop, workers
 ):

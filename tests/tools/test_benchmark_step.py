@@ -52,7 +52,7 @@ def test_compare__runs(name, nano_segmenter, modules):
     files = modules('benchmark_step').COMPARISONS
     rows = modules(files[name]).compare(
         segmenter=nano_segmenter,
-        size=(64, 128),
+        size=(32, 64),
         repeats=1,
         device='cpu',
         num_points=8,

@@ -53,6 +53,7 @@ class SegmentorOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         wrapper = super().__call__(model)
         if wrapper.clip_grad_kwargs:
             wrapper.clip_func = _deferred(wrapper)
+        wrapper.load_state_dict = _any_precision(wrapper)
         return wrapper
 
     def add_params(
@@ -91,6 +92,21 @@ def _deferred(wrapper: OptimWrapper) -> Callable[..., None]:
             defer_scalars(wrapper.message_hub, {name: norm})
 
     return clip_and_log
+
+
+def _any_precision(wrapper: OptimWrapper) -> Callable[[dict], None]:
+    """Load the state of a run in any precision.
+
+    bf16 has no loss scale, which MMEngine would want to load in fp16.
+    """
+    load = wrapper.load_state_dict
+
+    def load_state_dict(state: dict) -> None:
+        if not state.get('loss_scaler'):
+            state = {k: v for k, v in state.items() if k != 'loss_scaler'}
+        load(state)
+
+    return load_state_dict
 
 
 def _merge(params: list[dict], defaults: dict) -> list[dict]:

@@ -12,6 +12,8 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor
 
 _ALIGNMENT = 16
+#: Number of bytes above which a tensor is an image or masks.
+_LARGE = 2**14
 
 
 def to_device(
@@ -19,8 +21,8 @@ def to_device(
 ) -> list[Tensor]:
     """Copy tensors of the host to a device, all of them at once.
 
-    The tensors travel in one page-locked buffer, so the host neither waits
-    nor issues a copy for each.
+    The tensors travel in two page-locked buffers, one for large and one for
+    small tensors, so the host neither waits nor issues a copy for each.
 
     Args:
         values (Sequence[Tensor]): Tensors of any shapes and dtypes; those
@@ -28,7 +30,8 @@ def to_device(
         device (torch.device | str): Where the results are.
 
     Returns:
-        list[Tensor]: The tensors on the device, which share memory.
+        list[Tensor]: The tensors on the device, which share the memory of
+        the two buffers.
 
     Example:
         >>> to_device([torch.ones(2), torch.zeros(1).bool()], 'cpu')
@@ -39,14 +42,17 @@ def to_device(
         return [value.to(device) for value in values]
     moved = list(values)
     host = [i for i, v in enumerate(values) if v.device.type == 'cpu']
-    if not host:
-        return moved
-    packed = _pack([values[i] for i in host], pin_memory=True)
-    packed = packed.to(device, non_blocking=True)
-    for i, value in zip(
-        host, _unpack(packed, [values[i] for i in host]), strict=True
-    ):
-        moved[i] = value
+    # Two-stage detectors copy the samples, and with a tensor all of its
+    # buffer: labels and boxes are not in that of the images.
+    for is_large in (False, True):
+        chosen = [i for i in host if (_size(values[i]) > _LARGE) == is_large]
+        if not chosen:
+            continue
+        some = [values[i] for i in chosen]
+        packed = _pack(some, pin_memory=device.type == 'cuda')
+        packed = packed.to(device, non_blocking=True)
+        for i, value in zip(chosen, _unpack(packed, some), strict=True):
+            moved[i] = value
     return moved
 
 

@@ -42,6 +42,13 @@ class DeviceTensor(torch.Tensor):
             func = attention
         elif func is torch.Tensor.tolist:
             return args[0].cpu().tolist()
+        elif func is torch.Tensor.__deepcopy__:
+            # Of a view, PyTorch would copy the storage, which has no memory.
+            tensor, memo = args
+            if id(tensor) not in memo:
+                copied = tensor.detach().clone()
+                memo[id(tensor)] = copied.requires_grad_(tensor.requires_grad)
+            return memo[id(tensor)]
         elif func is torch.Tensor.new_tensor:
             args = (args[0], plain(args[1]), *args[2:])
         elif func in (torch.Tensor.numpy, torch.Tensor.__array__):

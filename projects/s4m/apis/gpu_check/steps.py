@@ -26,7 +26,7 @@ from .report import Report
 
 #: Largest relative difference of a loss.
 LIMITS = dict(fp32=1e-3, bf16=2e-2)
-_NANO = ('s4m', 'sskd_selftrain')
+_NANO = ('s4m',)
 
 
 def losses_of(
