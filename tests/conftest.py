@@ -65,7 +65,6 @@ SLOW = (
     'test_paper_settings.py',
     'test_published_constants.py',
     'tools/',
-    'utils/test_compatibility.py',
 )
 
 

@@ -118,11 +118,13 @@ def test_wheel__works_from_an_empty_folder(site, tmp_path):
     )
     code = """
 import s4m, sys
+from hydra.core.global_hydra import GlobalHydra
+s4m.models.SAM2Segmenter('nano_sam2', None)
+assert not GlobalHydra.instance().is_initialized()
 from mmdet.apis import DetInferencer, init_detector
 from mmengine.hub import get_config
 from s4m.apis import get_config as by_name
 print(s4m.__file__)
-s4m.models.SAM2Segmenter
 theirs = get_config('s4m::supervised/supervised_shapes_5p.py')
 assert theirs.model == by_name('supervised_shapes_5p').model
 for config in ('mine.py', by_name('s4m_shapes_5p')):
@@ -135,6 +137,8 @@ print(type(inferencer.model).__name__)
     done = _python(code, tmp_path, PYTHONPATH=str(site))
     lines = done.stdout.splitlines()
     assert str(site / 's4m/__init__.py') in lines, done.stderr
+    # MMDetection's notice on data sets of its own, twice.
+    assert 'OneDL' not in done.stdout + done.stderr
     names = ['Mask2Former', 'SemiInstanceSegmentor', 'Mask2Former']
     assert [n for n in lines if n in names] == names, done.stderr
     # MMDetection's own registry of functions is the one that is missing.

@@ -93,6 +93,8 @@ def test_estimate__sam_in_fp32(card, batch, peak):
         ('s4m_cityscapes_10p', 'bf16',
          {'model.detector.backbone.with_cp': True}),
         ('s4m_cityscapes_10p', 'bf16',
+         {'model.detector.panoptic_head.pixel_decoder.with_cp': True}),
+        ('s4m_cityscapes_10p', 'bf16',
          {f'{SAM}.config': 'sam2_hiera_tiny'}),
         (DINOV2_L, 'bf16', {'model.detector.backbone.frozen': True}),
     ],
@@ -112,7 +114,8 @@ def test_advice__in_the_order_of_cost(card):
         'train_dataloader.sampler.num_unlabeled=2 '
         'optim_wrapper.accumulative_counts=2',
         '(2) --amp bf16',
-        '(3) model.detector.backbone.with_cp=True',
+        '(3) model.detector.backbone.with_cp=True '
+        'model.detector.panoptic_head.pixel_decoder.with_cp=True, slower',
         f'(4) {SAM}.chunk_size=16',
         f'(5) {SAM}.config=sam2_hiera_tiny '
         f'{SAM}.checkpoint=checkpoints/sam2_hiera_tiny.pt',
@@ -159,12 +162,16 @@ def test_advice__checkpoints_swin_and_dinov2(card, name, key):
     kind = MODELS.get(backbone.type)
     assert 'with_cp' in inspect.signature(kind.__init__).parameters
     backbone.with_cp = True
-    assert 'with_cp' not in memory.advice(cfg)
+    assert f'{key}.with_cp' not in memory.advice(cfg)
 
 
 def test_advice__leaves_out_what_does_not_apply(card):
     cfg = _config('supervised_frozen_dinov2_vit_b_coco_2p')
     cfg.train_dataloader.batch_size = 1
+    advice = memory.advice(cfg)
+    assert '(1) model.panoptic_head.pixel_decoder.with_cp=True' in advice
+    assert '(2)' not in advice
+    cfg.model.panoptic_head.pixel_decoder.with_cp = True
     assert memory.advice(cfg) == ''
 
 

@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import torch
 from mmengine.config import Config
 from s4m.utils.compatibility import format_configs_once, narrow_box_encoding
@@ -23,20 +20,6 @@ def test_narrow_encoding__is_mmdets_for_128_channels():
     )
     torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
     assert narrow_box_encoding(head, (wanted,)) is None
-
-
-def test_import__says_nothing_and_leaves_hydra_alone():
-    """MMDetection's notice on OneDL's own data sets is twice too many."""
-    code = (
-        'import s4m.models as m; m.SAM2Segmenter("nano_sam2", None);'
-        'from hydra.core.global_hydra import GlobalHydra;'
-        'assert not GlobalHydra.instance().is_initialized()'
-    )
-    run = subprocess.run(
-        [sys.executable, '-c', code], capture_output=True, text=True
-    )
-    assert run.returncode == 0, run.stderr
-    assert 'OneDL' not in run.stdout + run.stderr
 
 
 def test_config__is_formatted_once_for_each_text(monkeypatch):

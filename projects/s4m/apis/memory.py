@@ -106,6 +106,7 @@ def _kind(cfg: Config) -> tuple[str, str, str] | None:
         name is None
         or backbone.get('with_cp')
         or backbone.get('frozen')
+        or head.get('pixel_decoder', {}).get('with_cp')
         or head.get('type') != 'DistillMask2FormerHead'
         or head.get('num_queries') != 100
     ):
@@ -215,18 +216,26 @@ def _lower_precision(cfg: Config) -> str | None:
 
 
 def _checkpointing(cfg: Config) -> str | None:
-    detector, key = _detector(cfg)
-    backbone = detector.get('backbone', {})
-    kind = MODELS.get(backbone.get('type', ''))
-    if (
-        kind is None
-        or 'with_cp' not in inspect.signature(kind.__init__).parameters
-        or backbone.get('with_cp')
-        or backbone.get('frozen')
-        or cfg.model.get('semi_train_cfg', {}).get('bn_stats') == 'labeled'
-    ):
+    if cfg.model.get('semi_train_cfg', {}).get('bn_stats') == 'labeled':
         return None
-    return f'{key}.backbone.with_cp=True, slower'
+    detector, key = _detector(cfg)
+    parts = {
+        f'{key}.backbone': detector.get('backbone', {}),
+        f'{key}.panoptic_head.pixel_decoder': detector.get(
+            'panoptic_head', {}
+        ).get('pixel_decoder', {}),
+    }
+    switches = []
+    for name, part in parts.items():
+        kind = MODELS.get(part.type) if 'type' in part else None
+        if (
+            kind is not None
+            and 'with_cp' in inspect.signature(kind.__init__).parameters
+            and not part.get('with_cp')
+            and not part.get('frozen')
+        ):
+            switches.append(f'{name}.with_cp=True')
+    return ' '.join(switches) + ', slower' if switches else None
 
 
 def _smaller_segmenter(cfg: Config) -> Iterator[str]:
