@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from conftest import CLASSES
@@ -12,7 +11,6 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from nano import grounding_dino
 from s4m.apis.training import train
-from torch import nn
 
 #: Config of Shapes by method.
 METHODS = dict(
@@ -78,22 +76,3 @@ def train_method(cfg: Config, **options) -> Runner:
     file.parent.mkdir(parents=True, exist_ok=True)
     cfg.dump(str(file))
     return train(file, work_dir=cfg.work_dir, **options)
-
-
-@contextlib.contextmanager
-def checkpointing(model: nn.Module, enabled: bool = True) -> Iterator[int]:
-    """Let the backbones of a model recompute their activations.
-
-    Yields:
-        int: The number of parts that do.
-    """
-    names = ('with_cp', 'grad_checkpointing')
-    parts = [(m, n) for m in model.modules() for n in names if hasattr(m, n)]
-    before = [getattr(module, name) for module, name in parts]
-    for module, name in parts:
-        setattr(module, name, enabled)
-    try:
-        yield len(parts) * enabled
-    finally:
-        for (module, name), value in zip(parts, before, strict=True):
-            setattr(module, name, value)

@@ -9,9 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from device_runs import METHODS, checkpointing, method_config, train_method
+from device_runs import METHODS, method_config, train_method
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
+from s4m.apis.gpu_check.networks import checkpointing
 from s4m.apis.precision import set_precision
 from s4m.apis.records import read_record
 

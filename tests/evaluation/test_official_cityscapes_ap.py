@@ -6,19 +6,17 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
-import socket
-from datetime import timedelta
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 from cityscapesscripts.evaluation import (
     evalInstanceLevelSemanticLabeling as CSEval,
 )
 from cityscapesscripts.helpers.labels import id2label, name2label
+from ranks import run_ranks
 from s4m.evaluation import CityscapesInstanceMetric
 from s4m.evaluation.cityscapes_ap import average_precisions
 from s4m.evaluation.cityscapes_matches import (
@@ -278,15 +276,7 @@ def test_bad_input__one_clear_error(tmp_path):
     assert metric.results == []
 
 
-def _rank(rank: int, port: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        'gloo',
-        init_method=f'tcp://127.0.0.1:{port}',
-        rank=rank,
-        world_size=2,
-        timeout=timedelta(seconds=60),
-    )
+def _rank(rank: int, folder: str) -> None:
     samples = torch.load(f'{folder}/samples.pt', weights_only=False)
     metric = _metric(Path(folder))
     # 5 images: the sampler gives rank 1 the first one again.
@@ -301,14 +291,7 @@ def test_two_processes__as_one(tmp_path):
     rng = np.random.default_rng(2)
     samples = _write(tmp_path, [_scene(rng) for _ in range(5)])
     torch.save(samples, tmp_path / 'samples.pt')
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        port = s.getsockname()[1]
-    # MMDet is imported once, by the server that both are forked from.
-    torch.multiprocessing.set_forkserver_preload(['s4m.evaluation'])
-    torch.multiprocessing.start_processes(
-        _rank, (port, str(tmp_path)), nprocs=2, start_method='forkserver'
-    )
+    run_ranks(_rank, str(tmp_path))
     metric = _metric(tmp_path)
     metric.process({}, samples)
     expected = metric.evaluate(5)

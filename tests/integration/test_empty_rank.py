@@ -9,21 +9,18 @@ unless ``find_unused_parameters`` is set.
 from __future__ import annotations
 
 import re
-import socket
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
 from conftest import ROOT
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config, ConfigDict
 from mmengine.optim import OptimWrapper
-from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 from nano import DETECTORS, FIND_UNUSED, shallow
+from ranks import run_ranks
 from s4m.engine import CPUDistributedDataParallel
 from s4m.structures.pseudo_instances import detector_targets
 from torch import nn
@@ -165,16 +162,7 @@ def _weights(model: nn.Module) -> torch.Tensor:
     return nn.utils.parameters_to_vector(trained).detach().clone()
 
 
-def _process(rank: int, port: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    init_default_scope('mmdet')
-    dist.init_process_group(
-        'gloo',
-        init_method=f'tcp://127.0.0.1:{port}',
-        rank=rank,
-        world_size=2,
-        timeout=timedelta(seconds=60),
-    )
+def _process(rank: int, folder: str) -> None:
     results = {}
     for case in CASES:
         try:
@@ -188,14 +176,7 @@ def _process(rank: int, port: int, folder: str) -> None:
 def ranks(tmp_path_factory) -> list[dict]:
     """Results of both processes: one start for all models."""
     folder = tmp_path_factory.mktemp('ranks')
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        port = s.getsockname()[1]
-    # MMDet is imported once, by the server that both are forked from.
-    torch.multiprocessing.set_forkserver_preload(['s4m.models'])
-    torch.multiprocessing.start_processes(
-        _process, (port, str(folder)), nprocs=2, start_method='forkserver'
-    )
+    run_ranks(_process, str(folder))
     return [torch.load(folder / f'{rank}.pt') for rank in (0, 1)]
 
 
