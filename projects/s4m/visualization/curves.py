@@ -175,6 +175,7 @@ def draw_plots(
             axes.set_ylim(*plot.y_range)
         axes.set_title(plot.title)
         axes.set_xlabel('iteration')
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_ylabel(plot.y_label)
         axes.grid(alpha=0.3)
         if plot.legend and any(line.points for line in plot.lines):
