@@ -151,21 +151,9 @@ def _environment():
 @pytest.fixture(scope='session')
 def shapes_root(tmp_path_factory) -> Path:
     """Shapes with 12 + 4 small images, converted and split (4 labelled)."""
-    from s4m.datasets.coco_io import read_coco, write_coco
-    from s4m.datasets.converters.cityscapes import annotation_file, convert
-    from s4m.datasets.converters.coco_splits import Splitter, draw
-    from s4m.datasets.shapes import make_shapes
+    from s4m.apis.gpu_check.nano_trainings import make_data
 
-    root = tmp_path_factory.mktemp('data') / 'shapes'
-    make_shapes(root, train=12, val=4, size=(64, 128), workers=1)
-    convert(root, workers=1)
-    data = read_coco(annotation_file(root, 'train'))
-    splitter = Splitter(data)
-    chosen = draw([i['id'] for i in data['images']], 35, 0)
-    semi = root / 'annotations/semi'
-    write_coco(semi / 'seed0@5.json', **splitter.labeled(chosen))
-    write_coco(semi / 'seed0@5-unlabeled.json', **splitter.unlabeled())
-    return root
+    return make_data(tmp_path_factory.mktemp('data') / 'shapes')
 
 
 def _use_data(node, root: str) -> None:

@@ -10,19 +10,12 @@ from conftest import CLASSES
 from mmengine.config import Config
 from mmengine.runner import Runner
 from nano import grounding_dino
+from s4m.apis.gpu_check import nano_trainings
 from s4m.apis.training import train
 
 #: Config of Shapes by method.
-METHODS = dict(
-    supervised='supervised_shapes_5p',
-    s4m_teacher='s4m_teacher_shapes_5p',
-    guided_distillation='guided_distillation_shapes_5p',
-    s4m='s4m_shapes_5p',
-    sskd_adapt='sskd_teacher_adapt_shapes_5p',
-    sskd_selftrain='sskd_teacher_selftrain_shapes_5p',
-    sskd_grounding_dino='sskd_teacher_selftrain_shapes_5p',
-    sskd_distill='sskd_distill_shapes_5p',
-    sskd_refine='sskd_refine_shapes_5p',
+METHODS = nano_trainings.METHODS | dict(
+    sskd_grounding_dino='sskd_teacher_selftrain_shapes_5p'
 )
 
 

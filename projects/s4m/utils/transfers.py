@@ -56,6 +56,27 @@ def to_device(
     return moved
 
 
+def image_indices(counts: Sequence[int], device: torch.device | str) -> Tensor:
+    """Tell to which image each instance of a batch belongs.
+
+    Args:
+        counts (Sequence[int]): Number of instances of each image.
+        device (torch.device | str): Where the result is.
+
+    Returns:
+        Tensor: (N, ) int64 indices of images.
+
+    Example:
+        >>> image_indices([2, 0, 1], 'cpu')
+        tensor([0, 0, 2])
+    """
+    images = torch.arange(len(counts))
+    (indices,) = to_device(
+        [images.repeat_interleave(torch.tensor(counts))], device
+    )
+    return indices
+
+
 def _pack(values: Sequence[Tensor], pin_memory: bool) -> Tensor:
     """Copy the bytes of tensors to one buffer of the host."""
     size = sum(map(_size, values))

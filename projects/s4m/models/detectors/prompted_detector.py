@@ -15,7 +15,7 @@ from torch import Tensor
 
 from s4m.structures.masks import resize_valid_part, spatial_size
 from s4m.utils.compatibility import narrow_box_encoding
-from s4m.utils.transfers import to_device
+from s4m.utils.transfers import image_indices, to_device
 
 from ..data_preprocessors import to_rgb
 from ..promptable import SegmenterEmbeddings, SegmenterOwner
@@ -254,10 +254,7 @@ class PromptedDetector(
         """Segment the boxes: (n, h, w) logits that cover each image."""
         counts = [len(item) for item in instances]
         boxes = torch.cat([item.bboxes for item in instances])
-        image_ids = torch.repeat_interleave(
-            torch.arange(len(counts)), torch.tensor(counts)
-        )
-        (image_ids,) = to_device([image_ids], boxes.device)
+        image_ids = image_indices(counts, boxes.device)
         logits, _ = self.segmenter.decode(
             embeddings, image_ids, boxes=boxes, multimask=False
         )

@@ -60,8 +60,8 @@ class EncoderAttention(MultiScaleDeformableAttention):
         heads = (batch, length, self.num_heads)
         per_head = (self.num_levels, self.num_points)
         values = self.value_proj(query).view(*heads, -1)
+        identity = query if identity is None else identity
         if query_pos is not None:
-            identity = query if identity is None else identity
             query = query + query_pos
         offsets = self.sampling_offsets(query).view(*heads, *per_head, 2)
         weights = self.attention_weights(query).view(*heads, -1)
@@ -82,4 +82,4 @@ class EncoderAttention(MultiScaleDeformableAttention):
                 values, spatial_shapes, locations, weights
             )
         output = self.dropout(self.output_proj(output))
-        return output + (query if identity is None else identity)
+        return output + identity

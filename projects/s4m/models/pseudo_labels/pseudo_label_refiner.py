@@ -20,7 +20,7 @@ from s4m.structures.masks import (
     upsample_masks,
 )
 from s4m.structures.selection import kept_indices
-from s4m.utils.transfers import to_device
+from s4m.utils.transfers import image_indices
 
 from ..promptable import SegmenterOwner, best_mask
 from .pseudo_labeler import check_iou_thr
@@ -171,10 +171,7 @@ class PseudoLabelRefiner(SegmenterOwner):
         image_size = spatial_size(rgb)
         counts = [len(item) for item in instances]
         mask_logits = torch.cat([item.mask_logits for item in instances])
-        image_ids = torch.repeat_interleave(
-            torch.arange(len(counts)), torch.tensor(counts)
-        )
-        (image_ids,) = to_device([image_ids], rgb.device)
+        image_ids = image_indices(counts, rgb.device)
         fields = self._refine(rgb, mask_logits, image_ids, image_size)
         out = []
         for item, masks, iou, refined in zip(
