@@ -62,7 +62,7 @@ def run_stages(
 
 
 def run_stage(
-    stage: Stage, launcher: Launcher | None = None
+    stage: Stage, launcher: Launcher | None = None, *, test: bool = True
 ) -> dict[str, Any]:
     """Train and test one stage, unless it is finished.
 
@@ -70,15 +70,16 @@ def run_stage(
         stage (Stage): Stage to train and test.
         launcher (Launcher, optional): It calls the tools. Defaults to None,
             which uses one process.
+        test (bool): Whether the trained model is tested. Defaults to True.
 
     Returns:
-        dict: ``metrics`` of each network, as fractions, and
-        ``train_seconds``.
+        dict: ``metrics`` of each network, as fractions (none without a
+        test), and ``train_seconds``.
     """
     launcher = launcher or Launcher()
     if not is_trained(stage, launcher):
         _train(stage, launcher)
-    metrics = _test(stage, launcher)
+    metrics = _test(stage, launcher) if test else {}
     record = read_record(stage.makes) or {}
     return dict(metrics=metrics, train_seconds=record.get('seconds', 0))
 

@@ -143,6 +143,7 @@ def _stock_evaluators(evaluators: ConfigDict | list[ConfigDict]) -> list[dict]:
     for metric in stock:
         if metric['type'] == 'CocoInstanceMetric':
             metric['type'] = 'CocoMetric'
+            metric.pop('max_dets', None)
         elif metric['type'] == 'CityscapesInstanceMetric':
             metric['type'] = 'CityScapesMetric'
             # MMDetection's metric has no folder of its own for predictions.

@@ -1,0 +1,400 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write the configs of a run as people would: short, and to be edited."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+
+from s4m.utils.whole_files import write_whole
+from s4m.version import __version__
+
+from .decisions import Settings
+
+#: Folder of a config, which MMEngine fills in: a run can be moved.
+_HERE = '{{ fileDirname }}'
+SUPERVISED, LAST = 'supervised.py', 'config.py'
+
+
+def write_configs(
+    settings: Settings,
+    *,
+    out: str | Path,
+    classes: tuple[str, ...],
+    labeled_images: Path,
+    unlabeled_images: Path | None,
+    val_images: Path | None,
+    seed: int = 0,
+    has_start: bool = False,
+    sam_checkpoint: str = '',
+) -> list[Path]:
+    """Write the config of each stage.
+
+    Args:
+        settings (Settings): What was decided.
+        out (str | Path): Folder of the run; annotations are in ``data/``.
+        classes (tuple[str, ...]): Class names in the order of the labels.
+        labeled_images (Path): Folder of the labelled images.
+        unlabeled_images (Path, optional): Folder of the unlabelled images.
+        val_images (Path, optional): Folder of the validation images; None if
+            there are none.
+        seed (int): Seed of the training. Defaults to 0.
+        has_start (bool): Whether ``start.pth`` has the weights to start
+            from. Defaults to False.
+        sam_checkpoint (str): File of SAM 2's weights.
+
+    Returns:
+        list[Path]: ``supervised.py`` and ``config.py``, or for a supervised
+        run ``config.py`` alone.
+    """
+    is_supervised = settings.method == 'supervised'
+    texts = {
+        LAST if is_supervised else SUPERVISED: _supervised(
+            settings,
+            classes,
+            labeled_images,
+            val_images,
+            seed,
+            has_start,
+            is_supervised,
+        )
+    }
+    if not is_supervised:
+        assert unlabeled_images is not None
+        texts[LAST] = _student(settings, unlabeled_images, sam_checkpoint)
+    files = []
+    for name, text in texts.items():
+        files.append(Path(out, name))
+        with write_whole(files[-1]) as partial:
+            partial.write_text(text, encoding='utf-8')
+    return files
+
+
+def _head(what: str) -> str:
+    return (
+        f'# {what}\n# Written by s4m {__version__} on '
+        f'{datetime.date.today()}. Edit it and repeat the command, or\n'
+        '# train it with tools/train.py.\n'
+    )
+
+
+def _supervised(
+    s: Settings,
+    classes: tuple[str, ...],
+    labeled_images: Path,
+    val_images: Path | None,
+    seed: int,
+    has_start: bool,
+    is_last: bool,
+) -> str:
+    """Return the config of the supervised stage."""
+    what = 'Supervised training on the labelled images'
+    if not is_last:
+        what += f': the baseline, and the\n# teacher of {LAST}'
+    val = _validation(s, val_images)
+    return f"""{_head(f'{what}.')}_base_ = [
+    's4m::_base_/models/{s.model.base}.py',
+    's4m::_base_/datasets/parts.py',
+    's4m::_base_/schedules/own_data.py',
+]
+
+classes = {classes!r}
+num_classes = len(classes)
+# The most objects of an image that are predicted.
+num_objects = {s.queries}
+annotations = '{_HERE}/data/'
+labeled_images = {_folder(labeled_images)}
+max_iters = {s.supervised_iters}
+{_val_interval(s, s.supervised_iters)}
+# ---------------------------------------------------------------- model
+{_model(s, has_start)}
+# ----------------------------------------------------------------- data
+{_geometry(s)}
+geometry = [resize_crop, _base_.flip]
+steps = [*_base_.load, *geometry, _base_.colors]
+test_pipeline = [
+    _base_.test_load,
+    {_test_resize(s)},
+    *_base_.test_pack,
+]
+labeled = dict(
+    type='CocoDataset',
+    metainfo=dict(classes=classes),
+    ann_file=annotations + 'labeled.json',
+    data_prefix=dict(img=labeled_images),
+    filter_cfg=dict(filter_empty_gt=True),
+    pipeline=[*steps, _base_.pack],
+)
+train_dataloader = dict(
+    batch_size={s.batch},
+    num_workers={s.workers},
+    persistent_workers={s.workers > 0},
+    dataset={_labeled_set(s)},
+)
+{val}
+# ------------------------------------------------------------- schedule
+{_optimizer(s)}
+param_scheduler = dict(end=max_iters)
+train_cfg = dict(max_iters=max_iters, val_interval=val_interval)
+default_hooks = dict(
+    checkpoint=dict(interval=val_interval{_save_best(s, 'coco/segm_mAP')}),
+)
+auto_scale_lr = dict(base_batch_size={s.batch * s.accumulate})
+randomness = dict(seed={seed})
+"""
+
+
+def _student(
+    s: Settings, unlabeled_images: Path, sam_checkpoint: str
+) -> str:
+    """Return the config of the student."""
+    is_s4m = s.method == 's4m'
+    pastes = is_s4m and s.model.family == 'mask2former'
+    bases = ["'./supervised.py'", "'s4m::_base_/methods/semi_supervised.py'"]
+    if is_s4m:
+        bases.append("'s4m::_base_/methods/s4m.py'")
+    listed = ''.join(f'    {base},\n' for base in bases)
+    method = 'S4M' if is_s4m else 'Guided Distillation'
+    parts, hooks = '', ''
+    if is_s4m:
+        parts = f"""
+    refiner=dict(
+        _base_.refiner,
+        segmenter=dict(
+            type='SAM2Segmenter',
+            config={s.sam!r},
+            checkpoint={sam_checkpoint!r},
+        ),
+    ),"""
+        hooks = '\n    refine_log=_base_.refine_log,'
+    if pastes:
+        parts += f"""
+    copy_paste=dict(_base_.copy_paste, min_area={s.min_area}),"""
+    labeler = ''
+    if s.model.family == 'rtmdet_ins':
+        labeler = f"""
+    # A detector with boxes: its predictions above a score are the labels.
+    pseudo_labeler=dict(
+        type='PredictionPseudoLabeler',
+        score_thr=0.5,
+        size_thr={max(4, s.min_area // 4)},
+    ),"""
+    views = """[
+    *load_and_crop, _base_.colors, _base_.semi_unlabeled
+]"""
+    if pastes:
+        views = """[
+    *load_and_crop,
+    # Copy-paste starts from the original colours.
+    dict(_base_.semi_unlabeled, unsup_teacher=[_base_.colors, _base_.pack]),
+]"""
+    loop, watch = '', ''
+    if s.validations:
+        loop = "val_cfg = dict(type='TeacherStudentValLoop')\n"
+        watch = """
+    # Ends when half the validations have brought nothing.
+    early_stopping=dict(
+        type='EarlyStoppingHook',
+        monitor='student/coco/segm_mAP',
+        rule='greater',
+        patience=%d,
+    ),""" % max(3, s.validations // 2)
+    return f"""{_head(f'{method}, with the unlabelled images; the teacher is {SUPERVISED}.')}_base_ = [
+{listed}]
+
+unlabeled_images = {_folder(unlabeled_images)}
+max_iters = {s.student_iters}
+{_val_interval(s, s.student_iters)}
+model = dict(
+    _base_.semi_model,
+    _delete_=True,
+    detector=_base_.model,
+    data_preprocessor=dict(
+        _base_.model.data_preprocessor, type='SemiDataPreprocessor'
+    ),{labeler}{parts}
+    semi_train_cfg=dict(sup_weight=1.0, unsup_weight={s.unsup_weight:g}),
+    teacher_checkpoint='{_HERE}/stages/supervised',
+)
+
+load_and_crop = [*_base_.load_unlabeled, *_base_.geometry]
+train_dataloader = dict(
+    _base_.semi_dataloader,
+    _delete_=True,
+    batch_size={2 * s.batch},
+    num_workers={s.workers},
+    persistent_workers={s.workers > 0},
+    sampler=dict(
+        type='SemiSampler',
+        num_labeled={s.batch},
+        num_unlabeled={s.batch},
+        # Above 0, images of rare classes are drawn more often.
+        repeat_thr={1.0 if s.balance else 0.0},
+    ),
+    dataset=dict(
+        type='SemiDataset',
+        labeled=dict(
+            _base_.labeled, pipeline=[*_base_.steps, _base_.semi_labeled]
+        ),
+        unlabeled=dict(
+            _base_.labeled,
+            ann_file=_base_.annotations + 'unlabeled.json',
+            data_prefix=dict(img=unlabeled_images),
+            filter_cfg=dict(filter_empty_gt=False),
+            pipeline={_indent(views, 12)},
+        ),
+    ),
+)
+{loop}
+param_scheduler = dict(end=max_iters)
+train_cfg = dict(max_iters=max_iters, val_interval=val_interval)
+default_hooks = dict(
+    # The teacher stays as it is in burn-in, then it follows the student.
+    mean_teacher=dict(
+        type='BurnInMeanTeacherHook',
+        burn_in={s.burn_in},
+        momentum={s.momentum:g},
+    ),
+    drift_log=_base_.drift_log,{hooks}
+    checkpoint=dict(interval=val_interval{_save_best(s, 'student/coco/segm_mAP')}),{watch}
+)
+auto_scale_lr = dict(base_batch_size={2 * s.batch * s.accumulate})
+"""
+
+
+def _indent(text: str, width: int) -> str:
+    return text.replace('\n', '\n' + ' ' * width)
+
+
+def _folder(path: Path) -> str:
+    return repr(f'{path}/')
+
+
+def _val_interval(s: Settings, iters: int) -> str:
+    interval = max(1, iters // (s.validations or 4))
+    return f'val_interval = {interval}\n'
+
+
+def _save_best(s: Settings, metric: str) -> str:
+    return f", save_best='{metric}'" if s.validations else ''
+
+
+def _model(s: Settings, has_start: bool) -> str:
+    start = ''
+    if has_start:
+        start = f"""
+    init_cfg=dict(type='Pretrained', checkpoint='{_HERE}/start.pth'),"""
+    elif s.weights == 'none':
+        start = '\n    init_cfg=None,\n    backbone=dict(init_cfg=None),'
+    if s.model.family == 'rtmdet_ins':
+        return f"""model = dict(
+    bbox_head=dict(num_classes=num_classes),
+    test_cfg=dict(max_per_img=num_objects),{start}
+)
+"""
+    return f"""model = dict(
+    panoptic_head=dict(
+        num_things_classes=num_classes,
+        num_queries=num_objects,
+        loss_cls=dict(class_weight=[1.0] * num_classes + [0.1]),
+    ),
+    panoptic_fusion_head=dict(num_things_classes=num_classes),
+    test_cfg=dict(max_per_image=num_objects),{start}
+)
+"""
+
+
+def _geometry(s: Settings) -> str:
+    if s.views == 'crops':
+        listed = ', '.join(map(str, s.scales))
+        return f"""crop_size = ({s.size}, {s.size})
+# Crops from the image at half to twice its size.
+resize_crop = dict(
+    type='RandomChoiceResize',
+    scales=[(100000, short) for short in ({listed},)],
+    resize_type='ResizeCrop',
+    crop_size=crop_size,
+)"""
+    low, high = (0.1, 2.0) if s.size >= 640 else (0.5, 2.0)
+    return f"""crop_size = ({s.size}, {s.size})
+# Jitter: the whole image at {low:g} to {high:g} times the size, then a crop.
+resize_crop = dict(
+    type='RandomResize',
+    scale=crop_size,
+    ratio_range=({low:g}, {high:g}),
+    resize_type='ResizeCrop',
+    crop_size=crop_size,
+)"""
+
+
+def _test_resize(s: Settings) -> str:
+    if s.views == 'crops' and not s.shrinks:
+        return '_base_.own_size'
+    scale = (s.test_size, s.test_size if s.views == 'crops' else s.size)
+    return (
+        f"dict(type='Resize', scale={scale}, keep_ratio=True, "
+        "backend='pillow')"
+    )
+
+
+def _labeled_set(s: Settings) -> str:
+    if not s.balance:
+        return 'labeled'
+    return """dict(
+        # Images of rare classes are drawn more often.
+        type='ClassBalancedDataset', oversample_thr=1.0, dataset=labeled
+    )"""
+
+
+def _validation(s: Settings, val_images: Path | None) -> str:
+    """Return the validation and test sets.
+
+    Without validation images the test set is the labelled one: tools want its
+    classes and steps, and nothing is validated in a training.
+    """
+    name = 'val' if val_images is not None else 'labeled'
+    folder = 'labeled_images' if val_images is None else _folder(val_images)
+    text = f"""test_dataloader = dict(
+    batch_size=1,
+    num_workers={s.workers},
+    persistent_workers={s.workers > 0},
+    dataset=dict(
+        type='CocoDataset',
+        metainfo=dict(classes=classes),
+        ann_file=annotations + '{name}.json',
+        data_prefix=dict(img={folder}),
+        test_mode=True,
+        pipeline=test_pipeline,
+    ),
+)
+test_evaluator = dict(
+    type='CocoInstanceMetric',
+    ann_file=annotations + '{name}.json',
+    max_dets=num_objects,
+)
+"""
+    if val_images is None:
+        return text + (
+            '# No image is left to validate on.\n'
+            'val_cfg = val_dataloader = val_evaluator = None\n'
+        )
+    return text + (
+        'val_dataloader, val_evaluator = test_dataloader, test_evaluator\n'
+    )
+
+
+def _optimizer(s: Settings) -> str:
+    whole = (
+        "\n    paramwise_cfg=dict(custom_keys={'backbone': "
+        'dict(lr_mult=1.0)}),'
+        if s.model.is_nano or s.model.family == 'rtmdet_ins'
+        else ''
+    )
+    accumulate = (
+        f'\n    accumulative_counts={s.accumulate},'
+        if s.accumulate > 1
+        else ''
+    )
+    return f"""optim_wrapper = dict(
+    optimizer=dict(lr={s.lr:g}),
+    clip_grad=dict(max_norm={s.model.clip:g}),{whole}{accumulate}
+)"""
