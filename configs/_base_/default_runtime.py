@@ -5,6 +5,7 @@ default_hooks = dict(
     runtime_info=dict(type='DeferredRuntimeInfoHook'),
     annotation_check=dict(type='AnnotationCheckHook'),
     random_state=dict(type='RandomStateHook'),
+    stop_signal=dict(type='StopSignalHook'),
     # The results of a validation are logged at its iteration, not at epoch 0.
     logger=dict(log_metric_by_epoch=False),
     checkpoint=dict(

@@ -158,12 +158,29 @@ def one_line_errors(main: Callable[..., T]) -> Callable[..., T]:
     def run(*args, **kwargs) -> T:
         try:
             return main(*args, **kwargs)
-        except (ValueError, OSError, ImportError, OutOfMemory) as e:
-            if isinstance(e, ValueError) and not _is_raised_here(e):
+        except Exception as e:
+            text = mistake(e)
+            if text is None:
                 raise
-            raise SystemExit(_one_line(e)) from e
+            raise SystemExit(text) from e
 
     return run
+
+
+def mistake(error: Exception) -> str | None:
+    """Return the line for an error that a user can mend.
+
+    Args:
+        error (Exception): Error that ended a command.
+
+    Returns:
+        str: its message, or None for a programming error.
+    """
+    if not isinstance(error, ValueError | OSError | ImportError | OutOfMemory):
+        return None
+    if isinstance(error, ValueError) and not _is_raised_here(error):
+        return None
+    return _one_line(error)
 
 
 def _one_line(error: Exception) -> str:

@@ -16,6 +16,10 @@ from .stages import Stage
 from .tool_processes import start_tool
 
 
+#: Seconds in which a tool that is asked to end may save.
+_PATIENCE = 120
+
+
 class StageError(ValueError):
     """Raised when a tool that a stage called has failed."""
 
@@ -117,7 +121,10 @@ class Launcher:
                     self.progress(stage, iterations_done(stage.makes))
                 process.join(0.5)
         except BaseException:
+            # A training saves its iteration first (StopSignalHook).
             process.terminate()
+            process.join(_PATIENCE)
+            process.kill()
             raise
         return process.exitcode
 

@@ -58,6 +58,7 @@ _WITHOUT_EFFECT = (
             'logger',
             'random_state',
             'refine_log',
+            'stop_signal',
             'timer',
             'visualization',
         )

@@ -210,9 +210,13 @@ def run_training(runner: Runner) -> None:
         note.unlink(missing_ok=True)
     began = time.monotonic()
     # The training set or the validation set.
-    with empty_sets_named():
-        runner.train()
-    if runner.rank == 0:
-        add_seconds(runner.work_dir, time.monotonic() - began)
-        if getattr(runner.train_loop, 'stop_training', False):
-            write_json(note, dict(iteration=runner.iter))
+    try:
+        with empty_sets_named():
+            runner.train()
+    finally:
+        if runner.rank == 0:
+            add_seconds(runner.work_dir, time.monotonic() - began)
+    if runner.rank == 0 and getattr(
+        runner.train_loop, 'stop_training', False
+    ):
+        write_json(note, dict(iteration=runner.iter))

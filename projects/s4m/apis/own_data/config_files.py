@@ -11,8 +11,9 @@ from s4m.version import __version__
 
 from .decisions import Settings
 
-#: Folder of a config, which MMEngine fills in: a run can be moved.
-_HERE = '{{ fileDirname }}'
+#: Folder of a config, which MMEngine fills in: a run can be moved. The quotes
+#: allow for quotes in its name.
+_HERE = 'folder = r"""{{ fileDirname }}"""'
 SUPERVISED, LAST = 'supervised.py', 'config.py'
 
 
@@ -102,7 +103,8 @@ classes = {classes!r}
 num_classes = len(classes)
 # The most objects of an image that are predicted.
 num_objects = {s.queries}
-annotations = '{_HERE}/data/'
+{_HERE}
+annotations = folder + '/data/'
 labeled_images = {_folder(labeled_images)}
 max_iters = {s.supervised_iters}
 {_val_interval(s, s.supervised_iters)}
@@ -144,9 +146,7 @@ randomness = dict(seed={seed})
 """
 
 
-def _student(
-    s: Settings, unlabeled_images: Path, sam_checkpoint: str
-) -> str:
+def _student(s: Settings, unlabeled_images: Path, sam_checkpoint: str) -> str:
     """Return the config of the student."""
     is_s4m = s.method == 's4m'
     pastes = is_s4m and s.model.family == 'mask2former'
@@ -202,6 +202,7 @@ def _student(
     return f"""{_head(f'{method}, with the unlabelled images; the teacher is {SUPERVISED}.')}_base_ = [
 {listed}]
 
+{_HERE}
 unlabeled_images = {_folder(unlabeled_images)}
 max_iters = {s.student_iters}
 {_val_interval(s, s.student_iters)}
@@ -213,7 +214,7 @@ model = dict(
         _base_.model.data_preprocessor, type='SemiDataPreprocessor'
     ),{labeler}{parts}
     semi_train_cfg=dict(sup_weight=1.0, unsup_weight={s.unsup_weight:g}),
-    teacher_checkpoint='{_HERE}/stages/supervised',
+    teacher_checkpoint=folder + '/stages/supervised',
 )
 
 load_and_crop = [*_base_.load_unlabeled, *_base_.geometry]
@@ -282,7 +283,7 @@ def _model(s: Settings, has_start: bool) -> str:
     start = ''
     if has_start:
         start = f"""
-    init_cfg=dict(type='Pretrained', checkpoint='{_HERE}/start.pth'),"""
+    init_cfg=dict(type='Pretrained', checkpoint=folder + '/start.pth'),"""
     elif s.weights == 'none':
         start = '\n    init_cfg=None,\n    backbone=dict(init_cfg=None),'
     if s.model.family == 'rtmdet_ins':

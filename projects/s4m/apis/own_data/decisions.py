@@ -109,7 +109,9 @@ def _one_of(flag: str, value: Any, known: tuple[str, ...]) -> None:
 
 def _at_least(name: str, value: float | None, least: int) -> None:
     if value is not None and value < least:
-        raise ValueError(f'{_flag(name)} must be at least {least}, got {value}')
+        raise ValueError(
+            f'{_flag(name)} must be at least {least}, got {value}'
+        )
 
 
 @dataclass(frozen=True)
@@ -218,7 +220,9 @@ def decide(
         f'{gpus} x {batch} x {accumulate} images of each kind a step',
     )
     iters, student_iters, why = _iters(wishes, facts, model, batch * gpus)
-    note('iters', wishes.iters, student_iters, why, f'{iters} + {student_iters}')
+    note(
+        'iters', wishes.iters, student_iters, why, f'{iters} + {student_iters}'
+    )
     validations = wishes.validations or 10
     note(
         'validations',
@@ -265,7 +269,7 @@ def decide(
             'unsup-weight',
             wishes.unsup_weight,
             settings.unsup_weight,
-            'a teacher of few images errs more than the papers\' (weight 2)',
+            "a teacher of few images errs more than the papers' (weight 2)",
         )
         note(
             'burn-in',
@@ -359,9 +363,7 @@ def _size(
 _SMALL = 16
 
 
-def _views(
-    wishes: Wishes, facts: DataFacts, size: int
-) -> tuple[str, str]:
+def _views(wishes: Wishes, facts: DataFacts, size: int) -> tuple[str, str]:
     if wishes.views is not None:
         return wishes.views, _GIVEN
     side = facts.object_share * size
@@ -460,12 +462,14 @@ def _iters(
         return number, number, 'as the test beds; --hours fits it to a time'
     passes = 100 * facts.labeled / batch
     number = int(min(20000, max(1500, passes)))
-    student = int(
-        min(40000, max(1.5 * number, 20 * facts.unlabeled / batch))
-    )
-    return number, student, (
-        '100 passes over the labelled images, 20 over the others, not tuned; '
-        '--hours fits it to a time'
+    student = int(min(40000, max(1.5 * number, 20 * facts.unlabeled / batch)))
+    return (
+        number,
+        student,
+        (
+            '100 passes over the labelled images, 20 over the others, not tuned; '
+            '--hours fits it to a time'
+        ),
     )
 
 

@@ -88,9 +88,7 @@ def data_facts(
         (('apple',), 10.0, 0.125)
     """
     images = {image['id']: image for image in labeled['images']}
-    objects = [
-        a for a in labeled['annotations'] if not a.get('iscrowd', 0)
-    ]
+    objects = [a for a in labeled['annotations'] if not a.get('iscrowd', 0)]
     if not images or not objects:
         raise ValueError(
             f'There are {len(images)} labelled images with {len(objects)} '

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,7 @@ def read_inputs(
     _check_classes(data, labeled)
     own = OwnData(data, labels.root, _empty(data['categories']), notes=notes)
     if val is not None:
-        _add_validation(own, val, labeled)
+        _add_validation(own, _read_val(val, images), val, labeled)
     else:
         _hold_out(own, seed)
     _add_unlabeled(own, labels, unlabeled, empty)
@@ -152,18 +153,28 @@ def _real(root: Path, image: Mapping[str, Any]) -> str:
     return os.path.realpath(root / image['file_name'])
 
 
+def _read_val(
+    val: str | os.PathLike, images: str | os.PathLike | None
+) -> LabelledSet:
+    """Read validation labels; their images may be among the labelled ones'."""
+    if images is not None:
+        with suppress(FileNotFoundError):
+            return read_labels(val, images)
+    return read_labels(val)
+
+
 def _add_validation(
-    own: OwnData, val: str | os.PathLike, labeled: str | os.PathLike
+    own: OwnData,
+    labels: LabelledSet,
+    val: str | os.PathLike,
+    labeled: str | os.PathLike,
 ) -> None:
     """Add the validation images of a file, with the labelled ones' classes."""
-    labels = read_labels(val)
     own.notes += [f'{val}: {note}' for note in labels.notes]
     data = _coco(labels)
     ours = {_real(own.labeled_root, i) for i in own.labeled['images']}
     both = [
-        i['file_name']
-        for i in data['images']
-        if _real(labels.root, i) in ours
+        i['file_name'] for i in data['images'] if _real(labels.root, i) in ours
     ]
     if both:
         raise ValueError(

@@ -68,9 +68,7 @@ def _mask2former(
     )
 
 
-def _rtmdet(
-    name: str, per_mpx: float, fixed: float, about: str
-) -> KnownModel:
+def _rtmdet(name: str, per_mpx: float, fixed: float, about: str) -> KnownModel:
     return KnownModel(
         name=f'rtmdet_ins_{name}',
         family='rtmdet_ins',

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from s4m.apis.stages import Stage
+from s4m.utils.checkpoints import find_checkpoint
 from s4m.utils.whole_files import write_json
 
 from .config_files import LAST, SUPERVISED
@@ -128,3 +129,33 @@ def open_run(path: str | os.PathLike) -> RunFolder:
     run = RunFolder(Path(path))
     run.read()
     return run
+
+
+def network_files(run: RunFolder, network: str) -> tuple[Path, Path]:
+    """Return config and checkpoint of a network of a run.
+
+    Args:
+        run (RunFolder): A run.
+        network (str): ``supervised``, ``student`` or ``teacher``.
+
+    Raises:
+        FileNotFoundError: if it has not been trained.
+        ValueError: if the run has no such network.
+    """
+    stages = run.stages()
+    stage = 'supervised' if network == 'supervised' else 'student'
+    if network not in ('supervised', 'student', 'teacher') or (
+        stage not in stages
+    ):
+        there = ['supervised', *(['student', 'teacher'] * (len(stages) - 1))]
+        raise ValueError(
+            f'{run.path} has no network {network}; it has {", ".join(there)}'
+        )
+    chosen = stages[stage]
+    try:
+        return Path(chosen.config), find_checkpoint(chosen.makes)
+    except FileNotFoundError as e:
+        raise FileNotFoundError(
+            f'{run.path}: the {network} network is not trained yet; '
+            f's4m train --out {run.path} goes on'
+        ) from e

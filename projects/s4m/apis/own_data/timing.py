@@ -9,6 +9,7 @@ import shutil
 import statistics
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from s4m.apis.pipeline import Launcher, Stage
 from s4m.datasets.coco_io import read_coco
@@ -48,7 +49,8 @@ def fit_to_hours(
     if not hours > 0:
         raise ValueError(f'--hours must be above 0, got {hours}')
     trials = {
-        name: _try(run, stage, launcher) for name, stage in run.stages().items()
+        name: _try(run, stage, launcher)
+        for name, stage in run.stages().items()
     }
     seconds = {name: trial[0] for name, trial in trials.items()}
     per_iteration = sum(seconds.values())
@@ -97,7 +99,7 @@ def _try(
     trial = replace(
         stage, makes=run.path / 'stages' / f'trial_{stage.name}', needs={}
     )
-    options = {
+    options: dict[str, Any] = {
         'train_cfg.max_iters': _TRIAL,
         'train_cfg.val_interval': _TRIAL,
         'default_hooks.logger.interval': 1,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,16 +19,14 @@ from s4m.apis.pipeline import Launcher, run_stage
 from s4m.apis.pseudo_label_file import keep_or_set_aside
 from s4m.apis.pseudo_labels import PseudoLabelGenerator
 from s4m.apis.publish import publish
-from s4m.utils.checkpoints import find_checkpoint
 
 from .config_files import write_configs
 from .decisions import Decision, Settings, Wishes, decide
 from .facts import DataFacts, data_facts, objects_by_class, this_machine
 from .inputs import OwnData, read_inputs
-from .known_models import MODELS
 from .messages import Console
 from .report import write_report
-from .run_folder import RunFolder
+from .run_folder import RunFolder, network_files, open_run
 from .sam_files import find_sam
 from .start_weights import adapt, coco_address, read_start, write_start
 from .timing import fit_to_hours
@@ -374,29 +373,51 @@ def _best(ap: Mapping[str, float], stages: list[str]) -> str:
     )
 
 
-def network_files(run: RunFolder, network: str) -> tuple[Path, Path]:
-    """Return config and checkpoint of ``supervised``, ``student`` or
-    ``teacher``."""
-    stage = 'supervised' if network == 'supervised' else 'student'
-    chosen = run.stages()[stage]
-    return Path(chosen.config), find_checkpoint(chosen.makes)
+def publish_network(
+    run: RunFolder | str | os.PathLike,
+    out: str | os.PathLike,
+    network: str | None = None,
+) -> tuple[Path, Path]:
+    """Write a network of a run as a plain model of MMDetection.
 
+    Args:
+        run: A run, or its folder.
+        out: Folder to write.
+        network (str, optional): ``supervised``, ``student`` or ``teacher``.
+            Defaults to None, the best one.
 
-def _publish(run: RunFolder, best: str) -> tuple[Path, Path]:
-    """Write the best network as a plain model of MMDetection."""
-    config, checkpoint = network_files(run, best)
-    folder = run.path / 'published'
+    Returns:
+        tuple[Path, Path]: config and weights.
+
+    Raises:
+        FileNotFoundError: if the folder is no run, or not trained.
+        ValueError: if the run has no such network.
+
+    Example::
+
+        publish_network('runs/apples', 'published', 'teacher')
+    """
+    if not isinstance(run, RunFolder):
+        run = open_run(run)
+    chosen = network or run.read().get('best') or list(run.stages())[-1]
+    config, checkpoint = network_files(run, chosen)
     weights, plain = publish(
         config,
         checkpoint,
-        out=folder,
-        model='teacher' if best == 'teacher' else 'student',
+        out=out,
+        model='teacher' if chosen == 'teacher' else 'student',
     )
-    target_config, target = run.model
-    os.replace(weights, target)
-    os.replace(plain, target_config)
-    shutil.rmtree(folder)
-    return target_config, target
+    return plain, weights
+
+
+def _publish(run: RunFolder, best: str) -> tuple[Path, Path]:
+    """Write ``model.py`` and ``model.pth``."""
+    with tempfile.TemporaryDirectory(dir=run.path) as folder:
+        for file, target in zip(
+            publish_network(run, folder, best), run.model, strict=True
+        ):
+            os.replace(file, target)
+    return run.model
 
 
 def _label(run: RunFolder, best: str, console: Console) -> None:
@@ -436,8 +457,3 @@ def _conclude(
     config, model = run.model
     console.say(f'{model}: the {best} network, with {config}')
     console.say(f'{run.report}: results, labels and what looks wrong')
-
-
-def list_models() -> list[tuple[str, str]]:
-    """List the networks of ``--model`` with a line each."""
-    return [(m.name, m.about) for m in MODELS.values()]

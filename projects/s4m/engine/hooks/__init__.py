@@ -7,6 +7,7 @@ from .precision_threshold_hook import PrecisionThresholdHook
 from .pseudo_label_drift_hook import PseudoLabelDriftHook
 from .pseudo_label_refine_hook import PseudoLabelRefineHook
 from .random_state_hook import RandomStateHook
+from .stop_signal_hook import StopSignalHook
 
 __all__ = [
     'AnnotationCheckHook',
@@ -17,4 +18,5 @@ __all__ = [
     'PseudoLabelDriftHook',
     'PseudoLabelRefineHook',
     'RandomStateHook',
+    'StopSignalHook',
 ]

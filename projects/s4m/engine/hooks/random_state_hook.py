@@ -99,7 +99,7 @@ class RandomStateHook(Hook):
             for hook in runner.hooks
             if isinstance(hook, CheckpointHook) and not hook.by_epoch
         ):
-            self._gather()
+            self.gather()
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Collect the states of all processes for a checkpoint by epoch.
@@ -107,9 +107,10 @@ class RandomStateHook(Hook):
         Args:
             runner (Runner): Runner of the training.
         """
-        self._gather()
+        self.gather()
 
-    def _gather(self) -> None:
+    def gather(self) -> None:
+        """Collect the states of all processes for the next checkpoint."""
         if get_world_size() > 1:
             self._gathered = all_gather_object(get_random_state())
 
@@ -175,7 +176,7 @@ class RandomStateHook(Hook):
             runner (Runner): Runner of the training.
         """
         self._before_val = get_random_state()
-        self._gather()
+        self.gather()
 
     def after_val(self, runner: Runner) -> None:
         """Restore the state that this process had before the validation.
