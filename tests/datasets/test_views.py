@@ -69,8 +69,6 @@ def _without_colors(pipeline) -> list:
         ('s4m/s4m_pr_arp_shapes_5p', 'clean'),
         ('mixing/guided_distillation_mask_rcnn_cityscapes_10p', 'teacher'),
         ('mixing/s4m_mask_rcnn_cityscapes_10p', 'clean'),
-        ('custom/guided_distillation_custom', 'teacher'),
-        ('custom/s4m_custom', 'clean'),
     ],
 )
 def test_student__starts_from(name, student, photo):

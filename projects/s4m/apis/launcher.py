@@ -15,7 +15,6 @@ from .config import resource_dir
 from .stages import Stage
 from .tool_processes import start_tool
 
-
 #: Seconds in which a tool that is asked to end may save.
 _PATIENCE = 120
 

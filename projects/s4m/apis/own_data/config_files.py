@@ -191,15 +191,18 @@ def _student(s: Settings, unlabeled_images: Path, sam_checkpoint: str) -> str:
     loop, watch = '', ''
     if s.validations:
         loop = "val_cfg = dict(type='TeacherStudentValLoop')\n"
-        watch = """
+        patience = max(3, s.validations // 2)
+        watch = f"""
     # Ends when half the validations have brought nothing.
     early_stopping=dict(
         type='EarlyStoppingHook',
         monitor='student/coco/segm_mAP',
         rule='greater',
-        patience=%d,
-    ),""" % max(3, s.validations // 2)
-    return f"""{_head(f'{method}, with the unlabelled images; the teacher is {SUPERVISED}.')}_base_ = [
+        patience={patience},
+    ),"""
+    what = f'{method}, with the unlabelled images; the teacher is {SUPERVISED}'
+    best = _save_best(s, 'student/coco/segm_mAP')
+    return f"""{_head(f'{what}.')}_base_ = [
 {listed}]
 
 {_HERE}
@@ -256,7 +259,7 @@ default_hooks = dict(
         momentum={s.momentum:g},
     ),
     drift_log=_base_.drift_log,{hooks}
-    checkpoint=dict(interval=val_interval{_save_best(s, 'student/coco/segm_mAP')}),{watch}
+    checkpoint=dict(interval=val_interval{best}),{watch}
 )
 auto_scale_lr = dict(base_batch_size={2 * s.batch * s.accumulate})
 """
@@ -282,7 +285,7 @@ def _save_best(s: Settings, metric: str) -> str:
 def _model(s: Settings, has_start: bool) -> str:
     start = ''
     if has_start:
-        start = f"""
+        start = """
     init_cfg=dict(type='Pretrained', checkpoint=folder + '/start.pth'),"""
     elif s.weights == 'none':
         start = '\n    init_cfg=None,\n    backbone=dict(init_cfg=None),'

@@ -467,8 +467,8 @@ def _iters(
         number,
         student,
         (
-            '100 passes over the labelled images, 20 over the others, not tuned; '
-            '--hours fits it to a time'
+            '100 passes over the labelled images, 20 over the others, not '
+            'tuned; --hours fits it to a time'
         ),
     )
 
