@@ -55,6 +55,13 @@ def read(path: Path, data: Any, into: Collector) -> LabelledSet:
         name = str(image['file_name'])
         size = image.get('height'), image.get('width')
         numbers[image['id']] = into.image(into.files.find(name), name, size)
+    for entry in data['annotations']:
+        mask = entry.get('segmentation')
+        if isinstance(mask, dict) and not {'size', 'counts'} <= set(mask):
+            raise ValueError(
+                f'{path}: annotation {entry.get("id")} has an RLE without '
+                'size or counts. Export the file again.'
+            )
     check_coco(data, str(path))
     for entry in data['annotations']:
         segmentation = entry.get('segmentation')
@@ -62,16 +69,13 @@ def read(path: Path, data: Any, into: Collector) -> LabelledSet:
         fields = dict(iscrowd=int(bool(entry.get('iscrowd'))))
         if entry.get('score') is not None:
             fields['score'] = entry['score']
+        if fields['iscrowd']:
+            into.count('crowds, which training leaves out')
         target = numbers[entry['image_id']], entry['category_id']
-        if not segmentation:
+        if not segmentation or segmentation == [[]]:
             what = 'keypoints' if entry.get('keypoints') else 'boxes'
             into.count(f'{what} without a mask, left out')
         elif isinstance(segmentation, dict):
-            if set(segmentation) < {'size', 'counts'}:
-                raise ValueError(
-                    f'{where} has an RLE without size or counts. Export the '
-                    'file again.'
-                )
             into.mask(*target, segmentation, where, **fields)
         else:
             if not isinstance(segmentation[0], list):

@@ -14,6 +14,8 @@ from ..converters.images import SUFFIXES
 
 #: Folders of pictures that are labels: Pascal VOC's.
 _LABELS = {'SegmentationObject', 'SegmentationClass'}
+#: What Label Studio puts before the name of an upload.
+_UPLOADED = re.compile(r'^[0-9a-f]{8}-')
 
 
 def _plain(name: str) -> str:
@@ -96,6 +98,9 @@ class ImageFiles:
             found = self._by_name.get(PurePosixPath(_plain(name)).name)
             if found:
                 return self._nearest(found, name)
+        for name in names:
+            if _UPLOADED.match(PurePosixPath(_plain(name)).name):
+                return self.find_upload(name)
         return None
 
     def find_stem(self, *names: str) -> Path | None:
@@ -108,9 +113,15 @@ class ImageFiles:
             ValueError: if several images fit as well.
         """
         for name in names:
-            found = self._by_stem.get(PurePosixPath(_plain(name)).name)
+            found = self._by_stem.get(PurePosixPath(_plain(name)).name, [])
+            exact = [
+                path
+                for path in found
+                if _plain(str(path.relative_to(self.root).with_suffix('')))
+                == _plain(name)
+            ]
             if found:
-                return self._nearest(found, name)
+                return self._nearest(exact or found, name)
         return None
 
     def find_upload(self, name: str) -> Path | None:
@@ -119,14 +130,15 @@ class ImageFiles:
         Label Studio writes ``my photo.jpg`` as ``0a1b2c3d-my_photo.jpg``.
 
         Args:
-            name (str): Name without folders.
+            name (str): The changed name.
 
         Raises:
             ValueError: if several images fit as well.
         """
+        name = PurePosixPath(_plain(name)).name
         found = self._by_upload.get(_as_uploaded(name))
         if not found:
-            name = re.sub(r'^[0-9a-f]{8}-', '', name)
+            name = _UPLOADED.sub('', name)
             found = self._by_upload.get(_as_uploaded(name))
         return self._nearest(found, name) if found else None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import uuid
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
@@ -122,10 +122,9 @@ def _find(files: ImageFiles, value: str, task: dict) -> Path | None:
     name = unquote(address.path)
     if 'd' in (query := parse_qs(address.query)):
         name = query['d'][0]
-    found = files.find(name, name.lstrip('/'))
+    found = files.find(name.lstrip('/'))
     if found is None:
-        upload = str(task.get('file_upload') or PurePosixPath(name).name)
-        found = files.find_upload(upload)
+        found = files.find_upload(str(task.get('file_upload') or name))
     return found
 
 

@@ -58,14 +58,22 @@ def mask_parts(mask: np.ndarray, tolerance: float = TOLERANCE) -> list[Part]:
         >>> mask_parts(mask)[0].outline.tolist()
         [[5.0, 1.0], [5.0, 3.0], [2.0, 3.0], [2.0, 1.0]]
     """
+    rows, columns = mask.any(1), mask.any(0)
+    if not rows.any():
+        return []
+    # Only the box of the mask: masks are often much smaller than images.
+    top, left = int(rows.argmax()), int(columns.argmax())
+    box = mask[top : len(rows) - rows[::-1].argmax(), left:]
+    box = box[:, : len(columns) - columns[::-1].argmax() - left]
     number, labels, stats, _ = cv2.connectedComponentsWithStats(
-        np.asarray(mask, np.uint8), connectivity=4
+        box.astype(np.uint8), connectivity=4
     )
     parts = []
     order = np.argsort(-stats[1:number, cv2.CC_STAT_AREA], kind='stable') + 1
     for k in order:
         x, y, width, height = stats[k, :4]
         piece = labels[y : y + height, x : x + width] == k
+        x, y = x + left, y + top
         rings = [ring + np.array([x, y]) for ring in _trace(piece)]
         for distance in (tolerance, tolerance / 3):
             part = _part([_simplify(ring, distance) for ring in rings])
@@ -89,9 +97,11 @@ def _trace(piece: np.ndarray) -> list[np.ndarray]:
     width = piece.shape[1] + 1  # corners of a row
     # Edges whose pixel at the right (seen along the edge) is in the mask.
     right = np.argwhere(padded[1:, 1:-1] & ~padded[:-1, 1:-1])
-    left = np.argwhere(padded[:-1, 1:-1] & ~padded[1:, 1:-1]) + [[0, 1]]
+    left = np.argwhere(padded[:-1, 1:-1] & ~padded[1:, 1:-1])
     down = np.argwhere(padded[1:-1, :-1] & ~padded[1:-1, 1:])
-    up = np.argwhere(padded[1:-1, 1:] & ~padded[1:-1, :-1]) + [[1, 0]]
+    up = np.argwhere(padded[1:-1, 1:] & ~padded[1:-1, :-1])
+    left += np.array([0, 1])
+    up += np.array([1, 0])
     edges: dict[int, list[int]] = {}
     for starts, step in (
         (right, 1),

@@ -10,7 +10,7 @@ from . import coco, cvat, labelme, labelstudio, via, voc, yolo
 from .collector import Collector
 from .image_files import ImageFiles
 from .labelled_set import LabelledSet
-from .recognition import recognise
+from .recognition import Source, recognise
 
 _READERS = dict(
     coco=coco.read,
@@ -37,7 +37,8 @@ def read_labels(
     Args:
         path: File of labels, or a folder.
         images: Folder of the images. Defaults to None, the folder of the
-            labels, or the one above a folder ``annotations``.
+            labels, or the one above a folder ``annotations``; of Pascal VOC,
+            its ``JPEGImages`` if there is one.
         format (str, optional): Format of the labels, one of ``FORMATS``.
             Defaults to None, recognised by their content.
 
@@ -54,16 +55,25 @@ def read_labels(
         labels = read_labels('apples/annotations.xml', images='apples/photos')
     """
     source = recognise(Path(path), format)
-    if images is None:
-        folder = source.path.absolute()
-        if source.path.is_file():
-            folder = folder.parent
-        if folder.name.lower() == 'annotations':
-            folder = folder.parent
-        if source.format == 'yolo' and 'labels' in folder.parts:
-            # labels/train is named: images/train is beside labels.
-            last = folder.parts[::-1].index('labels')
-            folder = folder.parents[last]
-        images = folder
-    into = Collector(source.path, source.format, ImageFiles(images))
-    return _READERS[source.format](source.path, source.data, into)
+    files = ImageFiles(_image_folder(source) if images is None else images)
+    into = Collector(source.path, source.format, files)
+    try:
+        return _READERS[source.format](source.path, source.data, into)
+    except (AttributeError, IndexError, KeyError, TypeError) as e:
+        raise ValueError(
+            f'{source.path} is not as {source.format} files are: {e!r}. '
+            'Export the labels again.'
+        ) from e
+
+
+def _image_folder(source: Source) -> Path:
+    """Return the folder where images lie if nobody says so."""
+    folder = source.path.absolute()
+    if source.path.is_file():
+        folder = folder.parent
+    if source.format == 'voc' and (folder / voc.IMAGES).is_dir():
+        return folder / voc.IMAGES
+    if source.format == 'yolo' and 'labels' in folder.parts:
+        # labels/train was named: images/train is beside labels.
+        return folder.parents[folder.parts[::-1].index('labels')]
+    return folder.parent if folder.name.lower() == 'annotations' else folder

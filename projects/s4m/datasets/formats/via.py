@@ -81,11 +81,11 @@ def read(path: Path, data: Any, into: Collector) -> LabelledSet:
                     f'{where} of {name} has no single value of {attribute!r}, '
                     'which names the class. Choose one in VIA.'
                 )
+            if attribute is None:
+                into.count(f'regions without a class, called {_NO_NAME!r}')
             into.polygons(image, label, [points], where)
-    if attribute is None:
-        into.count(f'regions without a class, called {_NO_NAME!r}')
     attributes = data.get('_via_attributes', {}).get('region', {})
-    options = attributes.get(attribute or '', {}).get('options')
+    options = attributes.get(str(attribute), {}).get('options')
     names = list(options) if isinstance(options, dict) else []
     return into.finish([(n, n) for n in names] if names else None)
 

@@ -19,7 +19,7 @@ from .labelled_set import LabelledSet
 from .outlines import decode
 
 OBJECTS, CLASSES = 'SegmentationObject', 'SegmentationClass'
-_XMLS, _IMAGES = 'Annotations', 'JPEGImages'
+IMAGES, _XMLS = 'JPEGImages', 'Annotations'
 #: Colour index of borders, which belong to no object.
 _VOID = 255
 #: Objects of an image that a palette can number.
@@ -86,7 +86,7 @@ def read(path: Path, data: Any, into: Collector) -> LabelledSet:
             found = into.files.find(str(Path(name).parent / filename))
             size = root.findtext('size/height'), root.findtext('size/width')
         if found is None:
-            found = into.files.find_stem(f'{_IMAGES}/{name}')
+            found = into.files.find_stem(f'{IMAGES}/{name}')
         image = into.image(found, name, size)
         numbers = _indices(file)
         class_file = path / CLASSES / f'{name}.png'
@@ -242,7 +242,7 @@ def write(labels: LabelledSet, out: Path) -> list[str]:
                 picture.save(partial, 'PNG')
         with write_whole(out / _XMLS / f'{stem}.xml') as partial:
             _xml(image, entries, names).write(partial, encoding='utf-8')
-        place_image(labels.root, image['file_name'], out / _IMAGES)
+        place_image(labels.root, image['file_name'], out / IMAGES)
     sets = out / 'ImageSets/Segmentation/default.txt'
     with write_whole(sets) as partial:
         partial.write_text(''.join(f'{s}\n' for s in stems), 'utf-8')

@@ -211,8 +211,8 @@ def write(labels: LabelledSet, out: Path) -> list[str]:
         with write_whole(file_of(out, image)) as partial:
             partial.write_text(''.join(lines[image['id']]))
         place_image(labels.root, image['file_name'], out / 'images/train')
+    # Without `path`, Ultralytics starts from the folder of this file.
     config = dict(
-        path='.',
         train='images/train',
         val='images/train',
         names={k: c['name'] for k, c in enumerate(labels.categories)},
