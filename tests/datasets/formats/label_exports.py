@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from s4m.datasets.coco_io import annotation, encode_masks
 from s4m.datasets.formats import LabelledSet
-from s4m.datasets.formats.outlines import decode
+from s4m.datasets.formats.polygons import decode
 
 #: Height and width of the images.
 SIZE = 120, 160

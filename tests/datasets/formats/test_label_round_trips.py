@@ -17,7 +17,7 @@ from s4m.datasets.formats import (
     read_labels,
     write_labels,
 )
-from s4m.datasets.formats.outlines import decode
+from s4m.datasets.formats.polygons import decode
 
 
 @pytest.fixture

@@ -9,14 +9,8 @@ import numpy as np
 import pytest
 from label_exports import MASKS, disc, iou
 from s4m.datasets.formats import outlines
-from s4m.datasets.formats.outlines import (
-    clip,
-    ellipse,
-    join_rings,
-    mask_parts,
-    rasterise,
-    signed_area,
-)
+from s4m.datasets.formats.outlines import join_rings, mask_parts
+from s4m.datasets.formats.polygons import clip, ellipse, rasterise, signed_area
 from scipy import ndimage
 
 

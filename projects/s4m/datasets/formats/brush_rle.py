@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run lengths of Label Studio's brush: the packing of @thi.ng/rle-pack.
+"""Run lengths of Label Studio's brush, as the npm package rle-pack has them.
 
 A stream of bits, the highest of each byte first: 32 bits for the number of
 values, 5 for the bits of a value less one, 4 times 4 for the bits of a

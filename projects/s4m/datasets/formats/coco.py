@@ -70,7 +70,7 @@ def read(path: Path, data: Any, into: Collector) -> LabelledSet:
         if entry.get('score') is not None:
             fields['score'] = entry['score']
         if fields['iscrowd']:
-            into.count('crowds, which training leaves out')
+            into.count('crowds (iscrowd 1), which training leaves out')
         target = numbers[entry['image_id']], entry['category_id']
         if not segmentation or segmentation == [[]]:
             what = 'keypoints' if entry.get('keypoints') else 'boxes'

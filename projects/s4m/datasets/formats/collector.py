@@ -15,7 +15,7 @@ from ..coco_io import encode_masks
 from ..converters.images import image_size
 from .image_files import ImageFiles, common_root
 from .labelled_set import LabelledSet
-from .outlines import clip, polygons_rle
+from .polygons import clip, polygons_rle
 
 #: Farther than this outside the image, in pixels, a polygon is noted.
 _OUTSIDE = 0.5

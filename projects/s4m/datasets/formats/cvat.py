@@ -14,7 +14,8 @@ from s4m.utils.whole_files import write_whole
 
 from .collector import Collector
 from .labelled_set import LabelledSet
-from .outlines import decode, ellipse, parts_of
+from .outlines import parts_of
+from .polygons import decode, ellipse
 
 _NO_MASK = {
     'box': 'boxes without a mask, left out',

@@ -18,7 +18,8 @@ from s4m.utils.whole_files import write_json
 
 from .collector import Collector
 from .labelled_set import LabelledSet, load_json
-from .outlines import decode, ellipse, parts_of
+from .outlines import parts_of
+from .polygons import decode, ellipse
 
 #: Shapes that are no mask, and how they are counted.
 _NO_MASK = {

@@ -17,7 +17,8 @@ from . import brush_rle
 from .collector import Collector
 from .image_files import ImageFiles
 from .labelled_set import LabelledSet
-from .outlines import decode, ellipse, parts_of
+from .outlines import parts_of
+from .polygons import decode, ellipse
 
 #: Name of the image in the data of written tasks, and of the tags.
 _IMAGE = 'image'

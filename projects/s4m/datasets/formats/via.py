@@ -12,7 +12,8 @@ from s4m.utils.whole_files import write_json
 
 from .collector import Collector
 from .labelled_set import LabelledSet
-from .outlines import ellipse, join_rings, parts_of
+from .outlines import join_rings, parts_of
+from .polygons import ellipse
 
 #: Attributes that name the class where regions have several.
 _CLASS_KEYS = ('class', 'label', 'category', 'name', 'type', 'object')
@@ -63,7 +64,7 @@ def read(path: Path, data: Any, into: Collector) -> LabelledSet:
         for number, region in enumerate(regions[key]):
             where = f'{path}: region {number}'
             shape = region.get('shape_attributes') or {}
-            kind = shape.get('name')
+            kind = str(shape.get('name'))
             if kind not in ('polygon', 'circle', 'ellipse'):
                 other = f'regions of the shape {kind}, left out'
                 into.count(_NO_MASK.get(kind, other))

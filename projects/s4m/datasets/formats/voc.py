@@ -16,7 +16,7 @@ from .collector import Collector
 from .cvat import load_xml
 from .files import place_image
 from .labelled_set import LabelledSet
-from .outlines import decode
+from .polygons import decode
 
 OBJECTS, CLASSES = 'SegmentationObject', 'SegmentationClass'
 IMAGES, _XMLS = 'JPEGImages', 'Annotations'
@@ -132,16 +132,21 @@ def _boxes(path: Path) -> int:
 
 
 def _label_map(file: Path) -> dict[int, str]:
-    """Read lines ``name:r,g,b:parts:actions``; none without the file."""
+    """Read lines ``name:r,g,b:parts:actions``; none without the file.
+
+    Lines without a colour have the palette's, in order, as datumaro's do.
+    """
     if not file.is_file():
         return {}
-    names = {}
+    names: dict[int, str] = {}
     for line in file.read_text('utf-8-sig').splitlines():
         if not line.strip() or line.startswith('#'):
             continue
         name, *rest = line.split(':')
         try:
-            colour = np.array([int(c) for c in rest[0].split(',')])
+            colour = PALETTE[len(names)]
+            if rest[0]:
+                colour = np.array([int(c) for c in rest[0].split(',')])
             names[int(_code(colour))] = name.strip()
         except (IndexError, ValueError) as e:
             raise ValueError(

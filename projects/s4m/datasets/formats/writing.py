@@ -15,7 +15,7 @@ from ..coco_checks import check_coco
 from . import coco, cvat, labelme, labelstudio, via, voc, yolo
 from .image_files import common_root
 from .labelled_set import LabelledSet
-from .outlines import polygons_rle
+from .polygons import polygons_rle
 from .recognition import FORMATS
 
 _WRITERS: dict[str, Callable[[LabelledSet, Path], list[str]]] = dict(
