@@ -104,6 +104,11 @@ _BAD = {
         coco([_entry(segmentation=dict(counts=[25]))]),
         'annotation 4 has an RLE without size or counts',
     ),
+    'rle counts': (
+        'l.json',
+        coco([_entry(segmentation=dict(size=[120, 160], counts=[99999]))]),
+        'annotation 4: the RLE cannot be decoded .* Export',
+    ),
     'boxes': (
         'l.json',
         coco([_entry(segmentation=s, bbox=[1, 1, 5, 5]) for s in ([], [[]])]),
@@ -128,7 +133,7 @@ _BAD = {
     'labelme circle': (
         'l.json',
         labelme([square(shape_type='circle', points=[[1, 1]])]),
-        'shape 0: a circle has two points, not 1',
+        'shape 0: a circle has two points: its centre',
     ),
     'labelme mask': (
         'l.json',

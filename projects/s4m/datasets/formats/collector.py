@@ -15,7 +15,7 @@ from ..coco_io import encode_masks
 from ..converters.images import image_size
 from .image_files import ImageFiles, common_root
 from .labelled_set import LabelledSet
-from .polygons import clip, polygons_rle
+from .polygons import checked_rle, clip, polygons_rle
 
 #: Farther than this outside the image, in pixels, a polygon is noted.
 _OUTSIDE = 0.5
@@ -87,9 +87,11 @@ class Collector:
             if stated and stated != (height, width):
                 turned = stated == (width, height)
                 self._other_size.append(
-                    f'{path} is {height} x {width} pixels (height x width) '
-                    f'when it is read, the labels say {stated[0]} x '
-                    f'{stated[1]}.' + ' Is it turned by EXIF?' * turned
+                    f'{self.source}: {path} is {height} x {width} pixels '
+                    f'(height x width) when it is read, the labels say '
+                    f'{stated[0]} x {stated[1]}.'
+                    + ' Is it turned by EXIF?'
+                    * turned
                 )
         self._images.append(dict(height=height, width=width))
         self._names.append(name)
@@ -170,11 +172,10 @@ class Collector:
                 f'image {self._names[image]} is {size[0]} x {size[1]}. Export '
                 'the labels again for this image.'
             )
-        rle = mask
-        if isinstance(rle, np.ndarray):
-            (rle,) = encode_masks(rle[None])
-        elif isinstance(rle['counts'], list):
-            rle = mask_utils.frPyObjects(rle, *rle['size'])
+        if isinstance(mask, np.ndarray):
+            (rle,) = encode_masks(mask[None])
+        else:
+            rle = checked_rle(mask, where)
         counts = rle['counts']
         if isinstance(counts, bytes):
             counts = counts.decode()

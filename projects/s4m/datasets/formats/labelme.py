@@ -124,24 +124,24 @@ def _add(image: int, shapes: list[dict], where: str, into: Collector) -> None:
 
 def _circle(shape: dict, where: str) -> np.ndarray:
     """Return the polygon of a circle: its centre and a point on it."""
-    points = np.asarray(shape.get('points'), float)
-    if points.shape != (2, 2):
+    try:
+        (x, y), (u, v) = np.asarray(shape['points'], float).tolist()
+        radius = math.dist((x, y), (u, v))
+        return ellipse(x, y, radius, radius)
+    except (KeyError, TypeError, ValueError) as e:
         raise ValueError(
-            f'{where}: a circle has two points, not {len(points)}. Draw it '
-            'again.'
-        )
-    (x, y), other = points.tolist()
-    radius = math.dist((x, y), other)
-    return ellipse(x, y, radius, radius)
+            f'{where}: a circle has two points: its centre and one on it '
+            f'({e}). Draw it again.'
+        ) from e
 
 
 def _paste(whole: np.ndarray, shape: dict, where: str) -> None:
     """Draw a mask, a PNG of the box between two points, into an image."""
     try:
-        (x, y), _ = np.asarray(shape['points'], float).astype(int).tolist()
+        x, y = (int(value) for value in shape['points'][0])
         png = io.BytesIO(base64.b64decode(shape['mask']))
         crop = np.asarray(Image.open(png).convert('L')) > 0
-    except (KeyError, TypeError, ValueError, OSError) as e:
+    except (LookupError, OverflowError, TypeError, ValueError, OSError) as e:
         raise ValueError(
             f'{where}: the mask cannot be read: {e}. Draw it again.'
         ) from e

@@ -167,7 +167,7 @@ def _add(image: int, region: dict, where: str, into: Collector) -> None:
         else:
             points = np.array(value['points'], float)
             points = points * ((width or 1) / 100, (height or 1) / 100)
-    except (KeyError, TypeError, ValueError) as e:
+    except (KeyError, OverflowError, TypeError, ValueError) as e:
         raise ValueError(
             f'{where}: the {kind} cannot be read ({e}). Draw it again.'
         ) from e

@@ -38,6 +38,28 @@ def polygons_rle(polygons: list[list[float]], size: tuple[int, ...]) -> dict:
     return mask_utils.merge(rles)
 
 
+def checked_rle(rle: dict, where: str) -> dict:
+    """Return an RLE compressed, once it could be decoded.
+
+    Args:
+        rle (dict): ``size`` and ``counts``, compressed or not.
+        where (str): The instance, for the message.
+
+    Raises:
+        ValueError: if it cannot be decoded.
+    """
+    try:
+        if isinstance(rle['counts'], list):
+            rle = mask_utils.frPyObjects(rle, *rle['size'])
+        mask_utils.decode(rle)
+    except (OverflowError, TypeError, ValueError) as e:
+        raise ValueError(
+            f'{where}: the RLE cannot be decoded ({e}). Export the labels '
+            'again.'
+        ) from e
+    return rle
+
+
 def decode(segmentation: list | dict, size: tuple[int, int]) -> np.ndarray:
     """Decode a COCO segmentation.
 
