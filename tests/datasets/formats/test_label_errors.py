@@ -263,6 +263,12 @@ def test_bad_voc(tmp_path):
     )
     with pytest.raises(ValueError, match='with boxes only, left out: 1'):
         read_labels(tmp_path / 'boxes')
+    write(
+        tmp_path / 'flat/a.xml',
+        '<annotation verified="yes"><filename>a.jpg</filename></annotation>',
+    )
+    with pytest.raises(ValueError, match='with boxes only, left out: 1'):
+        read_labels(tmp_path / 'flat')
     folder = tmp_path / 'voc'
     image(folder / 'JPEGImages/a.jpg', (4, 4))
     picture = folder / 'SegmentationObject/a.png'

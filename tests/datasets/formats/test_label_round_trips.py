@@ -126,6 +126,21 @@ def test_write__what_a_format_cannot_hold(labels, tmp_path):
         write_labels(labels, tmp_path / 'voc', 'voc')
 
 
+def test_images__linked_or_copied(labels, tmp_path, monkeypatch):
+    """A hard link takes no space; another disk needs a copy."""
+    one = write_labels(labels, tmp_path / 'one', 'yolo').path
+    place = Path('images/train', NAMES[0])
+    assert (one / place).samefile(labels.root / NAMES[0])
+
+    def refuse(*args) -> None:
+        raise OSError('Invalid cross-device link')
+
+    monkeypatch.setattr('os.link', refuse)
+    two = write_labels(labels, tmp_path / 'two', 'yolo').path
+    assert not (two / place).samefile(labels.root / NAMES[0])
+    assert (two / place).read_bytes() == (one / place).read_bytes()
+
+
 # ------------------------------------------------------------ other libraries
 def test_coco__read_by_pycocotools(labels, tmp_path):
     written = write_labels(labels, tmp_path / 'out', 'coco')

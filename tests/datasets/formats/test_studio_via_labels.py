@@ -82,6 +82,39 @@ def test_label_studio__shapes(folder):
     ]
 
 
+def test_label_studio__several_annotations(folder):
+    """The one that is marked as true, or the last one."""
+    points = [[x / SIZE[1] * 100, y / SIZE[0] * 100] for x, y in SQUARE]
+    annotations = [
+        dict(
+            result=[
+                dict(
+                    id=name,
+                    type='polygonlabels',
+                    to_name='photo',
+                    value=dict(points=points, polygonlabels=[name]),
+                )
+            ],
+            ground_truth=name == 'true',
+        )
+        for name in ('first', 'true', 'last')
+    ]
+    entry = dict(annotations=annotations, data=dict(n=3, photo='/x/a.png'))
+    labels = read_labels(write(folder / 'export.json', [entry]))
+    assert [c['name'] for c in labels.categories] == ['true']
+    assert labels.notes == [
+        'tasks with several annotations, of which one is read: 1'
+    ]
+    del annotations[1], entry['data']['n']
+    for annotation in annotations:
+        annotation['result'][0]['to_name'] = 'other'
+    labels = read_labels(write(folder / 'export.json', [entry]))
+    assert [c['name'] for c in labels.categories] == ['last']
+    entry['data']['text'] = 'more'
+    with pytest.raises(ValueError, match="task 0 has no 'image' in its data"):
+        read_labels(write(folder / 'export.json', [entry]))
+
+
 @pytest.mark.parametrize(
     ('address', 'file'),
     [

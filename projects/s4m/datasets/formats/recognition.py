@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -168,5 +169,6 @@ def _has_boxes(path: Path) -> bool:
     """Whether a folder has Pascal VOC's XML files."""
     files = [*path.glob('*.xml'), *path.glob('Annotations/*.xml')]
     return any(
-        b'<annotation>' in file.read_bytes()[:2000] for file in files[:3]
+        re.search(rb'<annotation[ >]', file.read_bytes()[:2000])
+        for file in files[:3]
     )

@@ -128,7 +128,7 @@ def read(path: Path, data: Any, into: Collector) -> LabelledSet:
 
 def _boxes(path: Path) -> int:
     """Count the XML files, which are boxes."""
-    return sum(1 for _ in (path / _XMLS).rglob('*.xml'))
+    return len([*path.glob('*.xml'), *(path / _XMLS).rglob('*.xml')])
 
 
 def _label_map(file: Path) -> dict[int, str]:
