@@ -69,7 +69,7 @@ def convert(
     Example: `s4m convert exports/cvat.xml labels.json --format coco`
     """
     with one_line_errors(debug):
-        from s4m.apis.label_formats import convert_labels
+        from s4m.apis.label_conversion import convert_labels
 
         typer.echo(
             convert_labels(source, out, format=format.value, images=images)

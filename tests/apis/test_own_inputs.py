@@ -126,14 +126,15 @@ def test_a_list_of_images(tmp_path):
         read_inputs(file, photos, tmp_path / 'nowhere')
 
 
-def test_a_class_without_an_object_is_refused(tmp_path):
+def test_a_class_without_an_object_is_left_out(tmp_path):
     file, photos = write(tmp_path, names(4), 1, ('apple', 'pear'))
     data = json.loads(file.read_text())
     for a in data['annotations']:
-        a['category_id'] = 1
+        a['category_id'] = 2
     file.write_text(json.dumps(data))
-    with pytest.raises(ValueError, match='no object of the classes pear'):
-        read_inputs(file, photos)
+    own = read_inputs(file, photos)
+    assert own.classes == ('pear',)
+    assert any('left out: apple' in note for note in own.notes)
 
 
 def test_an_empty_folder_of_unlabelled_images(tmp_path):

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from mmdet.apis import inference_detector, init_detector
-
 from s4m.apis.own_data import open_run, publish_network, train
 from s4m.apis.pipeline import StageError
 
@@ -142,18 +141,19 @@ def test_a_network_is_published_by_name(run, tmp_path):
         publish_network(run.out, tmp_path, 'x')
 
 
-def test_a_failure_names_the_log(photos):
-    out = photos / 'runs/3'
+def test_a_failure_names_the_log(run, photos):
+    broken = photos / 'broken.py'
+    broken.write_text("_base_ = 's4m::nowhere.py'\n")
+    with pytest.raises(ValueError, match=r'--config .*broken.py cannot be'):
+        call(photos, photos / 'runs/3', config=broken)
+    (photos / 'wrong').mkdir()
+    for name in ('config.py', 'supervised.py', 'start.pth'):
+        text = (run.out / name).read_bytes()
+        (photos / 'wrong' / name).write_bytes(
+            text.replace(b'lr=0.001', b"lr='fast'")
+        )
     with pytest.raises(StageError, match=r'train.log, which ends with'):
-        call(photos, out, weights='none', lr=1e-3, config=_broken(photos))
-    # The folder can be tried again.
-    assert open_run(out).read()['request']['lr'] == 1e-3
-
-
-def _broken(photos):
-    file = photos / 'broken.py'
-    file.write_text("_base_ = 's4m::nowhere.py'\n")
-    return file
+        call(photos, photos / 'runs/3', config=photos / 'wrong/config.py')
 
 
 def test_a_supervised_run_without_validation(photos):

@@ -216,7 +216,5 @@ def run_training(runner: Runner) -> None:
     finally:
         if runner.rank == 0:
             add_seconds(runner.work_dir, time.monotonic() - began)
-    if runner.rank == 0 and getattr(
-        runner.train_loop, 'stop_training', False
-    ):
+    if runner.rank == 0 and getattr(runner.train_loop, 'stop_training', False):
         write_json(note, dict(iteration=runner.iter))

@@ -9,7 +9,6 @@ import pytest
 from mmdet.registry import HOOKS
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import MMLogger
-
 from s4m.engine.hooks import StopSignalHook
 
 
@@ -52,7 +51,7 @@ def test_the_iteration_is_finished_and_saved(run, number):
 
 
 def test_the_second_signal_ends_at_once(run):
-    hook, saver, runner = run
+    _, saver, _ = run
     os.kill(os.getpid(), signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)

@@ -96,7 +96,7 @@ def read_inputs(
     """
     labels = read_labels(labeled, images)
     notes = [f'{labeled}: {note}' for note in labels.notes]
-    data = _coco(labels)
+    data = labels.to_coco()
     shown = {a['image_id'] for a in data['annotations']}
     empty = [i for i in data['images'] if i['id'] not in shown]
     if not shown:
@@ -110,7 +110,7 @@ def read_inputs(
             'no object and count as unlabelled'
         )
         data = select_images(data, shown)
-    _check_classes(data, labeled)
+    data = _with_objects(data, labeled, notes)
     own = OwnData(data, labels.root, _empty(data['categories']), notes=notes)
     if val is not None:
         _add_validation(own, _read_val(val, images), val, labeled)
@@ -120,19 +120,14 @@ def read_inputs(
     return own
 
 
-def _coco(labels: LabelledSet) -> dict[str, Any]:
-    return dict(
-        images=labels.images,
-        annotations=labels.annotations,
-        categories=labels.categories,
-    )
-
-
 def _empty(categories: list) -> dict[str, Any]:
     return dict(images=[], annotations=[], categories=categories)
 
 
-def _check_classes(data: Mapping[str, Any], file: str | os.PathLike) -> None:
+def _with_objects(
+    data: dict[str, Any], file: str | os.PathLike, notes: list[str]
+) -> dict[str, Any]:
+    """Leave out the classes that no object has."""
     names = [c['name'] for c in data['categories']]
     twice = [name for name, n in Counter(names).items() if n > 1]
     if twice:
@@ -143,10 +138,13 @@ def _check_classes(data: Mapping[str, Any], file: str | os.PathLike) -> None:
     used = {a['category_id'] for a in data['annotations']}
     unused = [c['name'] for c in data['categories'] if c['id'] not in used]
     if unused:
-        raise ValueError(
-            f'{file} has no object of the classes {", ".join(unused)}: label '
-            'some, or remove the classes from the file'
+        shown = ', '.join(unused[:10]) + (', ...' if len(unused) > 10 else '')
+        notes.append(
+            f'{len(unused)} classes of {file} have no object and are left '
+            f'out: {shown}'
         )
+    kept = [c for c in data['categories'] if c['id'] in used]
+    return dict(data, categories=kept)
 
 
 def _real(root: Path, image: Mapping[str, Any]) -> str:
@@ -171,7 +169,7 @@ def _add_validation(
 ) -> None:
     """Add the validation images of a file, with the labelled ones' classes."""
     own.notes += [f'{val}: {note}' for note in labels.notes]
-    data = _coco(labels)
+    data = labels.to_coco()
     ours = {_real(own.labeled_root, i) for i in own.labeled['images']}
     both = [
         i['file_name'] for i in data['images'] if _real(labels.root, i) in ours

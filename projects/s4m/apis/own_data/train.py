@@ -32,6 +32,15 @@ from .start_weights import adapt, coco_address, read_start, write_start
 from .timing import fit_to_hours
 
 _AP = 'coco/segm_mAP'
+#: What a call makes before its record.
+_PREPARED = {
+    'config.py',
+    'data',
+    'log',
+    'stages',
+    'start.pth',
+    'supervised.py',
+}
 
 
 @dataclass(frozen=True)
@@ -175,9 +184,10 @@ def _check_folder(
     try:
         known = run.read()['request']
     except FileNotFoundError:
-        others = [p for p in run.path.iterdir() if p.name != run.log.name]
-        if not others and labeled is not None:
-            return False
+        # The record is written last: a call that failed before is repeated.
+        if {p.name for p in run.path.iterdir()} <= _PREPARED:
+            if labeled is not None:
+                return False
         raise ValueError(
             f'{run.path} has files and is no run of s4m train: name another '
             'folder with --out'
@@ -264,6 +274,10 @@ def _copy_configs(run: RunFolder, config: Path, settings: Settings) -> None:
     """Take the configs of another run, which a person has edited."""
     if not config.is_file():
         raise FileNotFoundError(f'--config {config} does not exist')
+    try:
+        get_config(config)
+    except Exception as e:  # whatever a person's python raises
+        raise ValueError(f'--config {config} cannot be read: {e}') from e
     for name in ('supervised.py', 'start.pth'):
         beside = config.parent / name
         if beside.is_file() and beside.parent.resolve() != run.path.resolve():
