@@ -40,6 +40,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SLOW = (
     'apis/test_complexity.py',
     'apis/test_nano_pretraining.py',
+    'apis/test_own_report_networks.py',
     'apis/test_pipeline.py',
     'apis/test_pseudo_labels.py',
     'apis/test_publish.py',

@@ -77,17 +77,19 @@ def make_row(
     names: Mapping[int, str],
     *,
     with_image: bool = False,
+    legend: int = -1,
 ) -> Row:
     """Draw an image with the objects of each column.
 
     Args:
         root (str | Path): Folder of the image.
         image (Mapping): Entry of the image in a COCO file.
-        columns (Sequence[Column]): What the pictures show; the legend is
-            that of the last one.
+        columns (Sequence[Column]): What the pictures show.
         names (Mapping[int, str]): Class names by category id.
         with_image (bool): Whether the first picture is the image itself.
             Defaults to False.
+        legend (int): Index of the column that the legend is of. Defaults to
+            the last one.
     """
     row = Row(image['file_name'])
     rgb = read_image(Path(root, image['file_name']), _SIDE)
@@ -118,7 +120,7 @@ def make_row(
                 )
         picture = paint_rles(rgb, rles, colors)
         row.pictures.append(picture_of(picture, column.title, marks))
-    row.legend = _legend(columns[-1], hues, names)
+    row.legend = _legend(columns[legend], hues, names)
     return row
 
 
@@ -238,7 +240,7 @@ def pseudo_label_row(
                 [a['position'] for a in after],
             ),
         ]
-    return make_row(root, image, columns, names, with_image=True)
+    return make_row(root, image, columns, names, with_image=True, legend=0)
 
 
 def doubt_thumbs(
