@@ -52,6 +52,7 @@ SLOW = (
     'device/test_budget.py',
     'device/test_detectors_on_device.py',
     'device/test_gpu_check.py',
+    'device/test_own_report_on_device.py',
     'device/test_tools_on_device.py',
     'device/test_trainings_on_device.py',
     'evaluation/test_teacher_quality.py',

@@ -3,73 +3,18 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 import torch
-from mmdet.registry import MODELS
+from own_runs import make_run
 from s4m.apis.own_data.label_doubts import match_all
 from s4m.apis.own_data.report import report
 from s4m.apis.own_data.report_data import predict_validation, refine_labels
-from s4m.apis.own_data.run_folder import RunFolder
 from s4m.datasets.coco_io import read_coco
 
 
 @pytest.fixture
 def run(tmp_path, shapes_config, shapes_root):
-    """An untrained S4M on Shapes, whose teacher labels every query."""
-    path = tmp_path / 'run'
-    folder = shapes_root / 'annotations'
-    sets = dict(
-        labeled=folder / 'semi/seed0@5.json',
-        unlabeled=folder / 'semi/seed0@5-unlabeled.json',
-        val=folder / 'instancesonly_filtered_gtFine_val.json',
-    )
-    (path / 'data').mkdir(parents=True)
-    data = {}
-    for name, file in sets.items():
-        data[name] = read_coco(file)
-        if name == 'unlabeled':
-            data[name]['annotations'] = []
-        (path / f'data/{name}.json').write_text(json.dumps(data[name]))
-    images = {k: f'{shapes_root}/leftImg8bit/{k}/' for k in ('train', 'val')}
-    for name, method in (
-        ('supervised', 'supervised'),
-        ('student', 's4m'),
-    ):
-        cfg = shapes_config(f'{method}_shapes_5p')
-        cfg.labeled_images = cfg.unlabeled_images = images['train']
-        cfg.test_dataloader.dataset.data_prefix.img = images['val']
-        cfg.test_dataloader.dataset.data_root = ''
-        cfg.test_evaluator = dict(type='CocoInstanceMetric')
-        if name == 'student':
-            cfg.model.pseudo_labeler.cls_thr = 0.0
-        model = MODELS.build(cfg.model)
-        stage = path / 'stages' / name
-        stage.mkdir(parents=True)
-        checkpoint = stage / 'iter_4.pth'
-        torch.save({'state_dict': model.state_dict()}, checkpoint)
-        (stage / 'last_checkpoint').write_text(str(checkpoint))
-        config = 'config.py' if name == 'student' else 'supervised.py'
-        cfg.dump(path / config)
-    classes = [c['name'] for c in data['labeled']['categories']]
-    info = dict(
-        request={},
-        classes=classes,
-        facts=dict(
-            labeled=4,
-            objects=len(data['labeled']['annotations']),
-            unlabeled=len(data['unlabeled']['images']),
-            validation=len(data['val']['images']),
-        ),
-        method='s4m',
-        metrics={n: {} for n in ('supervised', 'teacher', 'student')},
-        seconds={},
-        best='student',
-    )
-    (path / 'run.json').write_text(json.dumps(info))
-    (path / 'pseudo_labels.json').write_text(json.dumps(data['unlabeled']))
-    return RunFolder(path)
+    return make_run(tmp_path / 'run', shapes_config, shapes_root)
 
 
 def test_report__predicts_once(run):

@@ -241,7 +241,11 @@ def _pseudo_labels(parts: _Parts) -> dict[str, Any] | None:
     if data is None:
         return None
     groups = group_by_image(data['annotations'])
-    images = [i for i in data['images'] if i['id'] in groups]
+    # A teacher keeps what it is sure of, so that other images show nothing.
+    sure = {
+        a['image_id'] for a in data['annotations'] if a['score'] >= CONFIDENT
+    }
+    images = [i for i in data['images'] if i['id'] in (sure or groups)]
     images = images or data['images']
     step = max(1, len(images) // _PSEUDO_ROWS)
     chosen = images[::step][:_PSEUDO_ROWS]
@@ -257,6 +261,7 @@ def _pseudo_labels(parts: _Parts) -> dict[str, Any] | None:
     return dict(
         refined=is_refined,
         network=parts.info['best'],
+        labels=sum(len(before) for _, before, _ in rows),
         rows=[pseudo_label_row(root, *row, parts.names) for row in rows],
     )
 

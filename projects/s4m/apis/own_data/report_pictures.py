@@ -54,6 +54,11 @@ class Row:
     pictures: list[Picture] = field(default_factory=list)
     legend: list[tuple[str, str]] = field(default_factory=list)
 
+    @property
+    def is_wide(self) -> bool:
+        """Whether a phone shows the pictures below each other."""
+        return any(p.width > 1.5 * p.height for p in self.pictures)
+
 
 @dataclass
 class Column:
