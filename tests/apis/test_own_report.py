@@ -270,7 +270,7 @@ def test_page__of_a_student(run):
         assert sentence in page, sentence
     # Best, worst, random; two pictures each. An image and its pseudo-labels.
     assert page.count('<div class="panels two">') == 3 + 1
-    assert page.count('the best F1,\n0.67, would need a score of 0.90') == 1
+    assert page.count('F1,\n0.67, would need <code>--score-thr 0.90<') == 1
 
 
 def test_page__of_many_classes_is_folded(run, monkeypatch):
