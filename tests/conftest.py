@@ -40,6 +40,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SLOW = (
     'apis/test_complexity.py',
     'apis/test_nano_pretraining.py',
+    'apis/test_own_report_networks.py',
     'apis/test_pipeline.py',
     'apis/test_pseudo_labels.py',
     'apis/test_publish.py',
@@ -51,6 +52,7 @@ SLOW = (
     'device/test_budget.py',
     'device/test_detectors_on_device.py',
     'device/test_gpu_check.py',
+    'device/test_own_report_on_device.py',
     'device/test_tools_on_device.py',
     'device/test_trainings_on_device.py',
     'evaluation/test_teacher_quality.py',

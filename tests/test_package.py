@@ -84,6 +84,8 @@ def test_wheel__carries_what_the_ecosystem_looks_for(wheel, site):
         'assets/nano_sam2.yaml',
         'assets/mask2former_nano.pth',
         'assets/vit_nano.pth',
+        'assets/page.html',
+        'assets/own_report.html',
         'py.typed',
         # `mim train s4m CONFIG` and MMEngine's s4m:: scope.
         '.mim/model-index.yml',

@@ -10,8 +10,12 @@ import numpy as np
 import pytest
 import torch
 from mmengine.structures import InstanceData
+from s4m.datasets.coco_io import annotation, encode_masks
 from s4m.evaluation import MaskComparison, write_quality
-from s4m.evaluation.pseudo_label_quality import best_overlap
+from s4m.evaluation.pseudo_label_quality import (
+    best_overlap,
+    class_precisions,
+)
 
 VARIANTS = {
     'given_first': ('given', 'first'),
@@ -109,6 +113,20 @@ def test_comparison__groups_of_objects():
         aps[label] = comparison.figures()['mask_ap']
     # The better score is a false positive: precision one half.
     assert aps == {0: 100, 1: 50}
+
+
+def test_class_precisions__of_more_than_100_objects():
+    """100 of 150 objects: 67 of the 101 recalls from 0 to 1 are reached."""
+    masks = np.zeros((150, 20, 30), bool)
+    for k, mask in enumerate(masks):
+        mask[2 * (k // 15), 2 * (k % 15)] = True
+    objects = [annotation(1, 1, rle) for rle in encode_masks(masks)]
+    found = [dict(o, score=1 - k / 200) for k, o in enumerate(objects)]
+    images = [dict(id=1, height=20, width=30)]
+    ap, by_class = class_precisions(images, objects, found, ['a'])
+    assert ap == by_class['a'] == pytest.approx(100 * 67 / 101, abs=0.05)
+    ap, by_class = class_precisions(images, objects, found, ['a'], 200)
+    assert ap == by_class['a'] == 100
 
 
 def test_write_quality__pictures(tmp_path):

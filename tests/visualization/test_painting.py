@@ -47,6 +47,15 @@ def test_paint_masks__inside_outline_and_outside():
     assert masks.sum() == 49 + 36
 
 
+def test_paint_masks__given_colours_without_a_filling():
+    rgb = torch.full((3, 20, 20), 100.0)
+    masks = torch.zeros(1, 20, 20, dtype=torch.bool)
+    masks[0, 2:9, 2:9] = True
+    picture = paint_masks(rgb, masks, [(1, 2, 3)], opacity=0)
+    assert picture[2, 5].tolist() == [1, 2, 3]
+    assert picture[5, 5].tolist() == [100, 100, 100]
+
+
 def test_panel__title_and_count():
     rgb = torch.zeros(3, 64, 128)
     masks = torch.zeros(2, 64, 128, dtype=torch.bool)

@@ -109,6 +109,8 @@ def plain_config(cfg: Config) -> Config:
     preprocessor.setdefault('bgr_to_rgb', True)
     model['data_preprocessor'] = preprocessor
     ours = _rename(model)
+    # The weights come with the config.
+    model.pop('init_cfg', None)
     model.get('detector', model)['backbone']['init_cfg'] = None
     dataset = cfg.test_dataloader.to_dict()
     imports = {}

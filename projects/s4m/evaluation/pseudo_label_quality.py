@@ -248,6 +248,7 @@ def class_precisions(
     objects: list[dict[str, Any]],
     entries: list[dict[str, Any]],
     classes: Sequence[str],
+    max_dets: int = 100,
 ) -> tuple[float, dict[str, float]]:
     """Compute COCO mask AP x 100 by pycocotools.
 
@@ -256,6 +257,8 @@ def class_precisions(
         objects (list[dict]): Annotations without an id.
         entries (list[dict]): Predictions as annotations with ``score``.
         classes (Sequence[str]): Names; class k has the category id k + 1.
+        max_dets (int): Number of an image's best predictions that count.
+            Defaults to 100, COCO's.
 
     Returns:
         tuple[float, dict[str, float]]: AP over all classes, -1 without an
@@ -264,9 +267,9 @@ def class_precisions(
     with contextlib.redirect_stdout(io.StringIO()):
         gt, pred = (_index(images, a, classes) for a in (objects, entries))
         evaluation = COCOeval(gt, pred, 'segm')
+        evaluation.params.maxDets = [max_dets]
         evaluation.evaluate()
         evaluation.accumulate()
-        evaluation.summarize()
     # The shape is (IoU, recall, class, area, number); -1 means no object.
     precision = evaluation.eval['precision'][:, :, :, 0, -1]
     by_class = {
@@ -274,8 +277,9 @@ def class_precisions(
         for k, name in enumerate(classes)
         if precision[..., k].max() > -1
     }
-    ap = float(evaluation.stats[0])
-    return (round(100 * ap, 1) if ap >= 0 else -1.0), by_class
+    known = precision[precision > -1]
+    ap = round(100 * float(known.mean()), 1) if known.size else -1.0
+    return ap, by_class
 
 
 def _index(

@@ -91,7 +91,7 @@ def quality_of_teacher(
     model = MODELS.build(cfg.model)
     load_teacher(model.teacher, cfg.model.teacher_checkpoint)
     model = model.to(get_device()).eval()
-    model.pseudo_labeler.register_forward_hook(_add_positions)
+    model.pseudo_labeler.register_forward_hook(add_positions)
     images = _UnlabeledImages(cfg, ann_file)
     comparison = MaskComparison(
         images.classes, ('teacher_mask', 'refined_mask'), _VARIANTS
@@ -129,10 +129,13 @@ def quality_of_teacher(
     return comparison.figures(), grid(rows)
 
 
-def _add_positions(
+def add_positions(
     labeler: nn.Module, args: tuple, labels: InstanceList
 ) -> InstanceList:
-    """Number the pseudo-labels, so that those that remain are known."""
+    """Number the pseudo-labels, so that those that remain are known.
+
+    A forward hook of a labeller, which adds the field ``position``.
+    """
     return [
         replace_fields(
             item, position=torch.arange(len(item), device=item.labels.device)

@@ -184,21 +184,15 @@ def draw_plots(
     figure.savefig(path, dpi=120)
 
 
-def plot_training_curves(
-    runs: Mapping[str, str | Path], path: str | Path
-) -> None:
-    """Draw mask loss, class loss and number of pseudo-labels of runs.
+def training_plots(runs: Mapping[str, str | Path]) -> list[Plot]:
+    """Collect mask loss, class loss and number of pseudo-labels of runs.
 
     Args:
         runs (Mapping[str, str | Path]): Work directories by the name in the
             legend. A run has the same colour in every plot.
-        path (str | Path): Picture to write.
 
-    Example::
-
-        plot_training_curves(
-            {'Supervised': 'work_dirs/supervised_shapes_5p'}, 'curves.png'
-        )
+    Returns:
+        list[Plot]: Three plots, also where nothing was logged.
     """
     plots = [
         Plot('mask loss, labelled'),
@@ -215,7 +209,26 @@ def plot_training_curves(
         for plot, names in zip(plots, keys, strict=True):
             points = curve(scalars, *names)
             plot.lines.append(Line(points, label, f'C{number}'))
-    draw_plots(plots, path)
+    return plots
+
+
+def plot_training_curves(
+    runs: Mapping[str, str | Path], path: str | Path
+) -> None:
+    """Draw the plots of :func:`training_plots`.
+
+    Args:
+        runs (Mapping[str, str | Path]): Work directories by the name in the
+            legend.
+        path (str | Path): Picture to write.
+
+    Example::
+
+        plot_training_curves(
+            {'Supervised': 'work_dirs/supervised_shapes_5p'}, 'curves.png'
+        )
+    """
+    draw_plots(training_plots(runs), path)
 
 
 def plot_contrastive_curves(
@@ -264,10 +277,8 @@ def plot_contrastive_curves(
     draw_plots([margin, rate, loss], path, window)
 
 
-def plot_drift_curves(
-    runs: Mapping[str, str | Path], path: str | Path
-) -> None:
-    """Draw AP and pseudo-labels of runs with a ``PseudoLabelDriftHook``.
+def drift_plots(runs: Mapping[str, str | Path]) -> list[Plot]:
+    """Collect AP and pseudo-labels of runs with a ``PseudoLabelDriftHook``.
 
     The plots show the AP of student and teacher at each validation, numbers
     of pseudo-labels and duplicates per image and, where the hook knows the
@@ -276,10 +287,9 @@ def plot_drift_curves(
     Args:
         runs (Mapping[str, str | Path]): Work directories by the name in the
             legend. A run has the same colour in every plot.
-        path (str | Path): Picture to write.
 
-    Raises:
-        ValueError: if no run has logged an AP or numbers of pseudo-labels.
+    Returns:
+        list[Plot]: Plots of what at least one run has logged.
     """
     ap = Plot('AP of student; dashed: teacher', y_label='AP x 100')
     others = [
@@ -307,6 +317,23 @@ def plot_drift_curves(
     ]
     for plot in plots[1:]:
         plot.legend = False
+    return plots
+
+
+def plot_drift_curves(
+    runs: Mapping[str, str | Path], path: str | Path
+) -> None:
+    """Draw the plots of :func:`drift_plots`.
+
+    Args:
+        runs (Mapping[str, str | Path]): Work directories by the name in the
+            legend.
+        path (str | Path): Picture to write.
+
+    Raises:
+        ValueError: if no run has logged an AP or numbers of pseudo-labels.
+    """
+    plots = drift_plots(runs)
     if not plots:
         raise ValueError(
             f'{", ".join(map(str, runs.values()))}: no AP and no numbers of '

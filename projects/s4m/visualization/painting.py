@@ -42,12 +42,21 @@ def palette(num: int) -> list[tuple[int, int, int]]:
     return [(int(r), int(g), int(b)) for r, g, b in rgb]
 
 
-def paint_masks(rgb: Tensor, masks: Tensor) -> np.ndarray:
+def paint_masks(
+    rgb: Tensor,
+    masks: Tensor,
+    colors: Sequence[tuple[int, int, int]] | None = None,
+    opacity: float = _OPACITY,
+) -> np.ndarray:
     """Paint coloured masks with outlines on an image.
 
     Args:
         rgb (Tensor): (3, H, W) pixels, clamped to 0..255.
         masks (Tensor): (n, H, W) bool; later masks are painted on top.
+        colors (Sequence, optional): RGB colour of each mask. Defaults to
+            None, those of :func:`palette`.
+        opacity (float): Weight of a mask's colour in its pixels, 0 for an
+            outline alone. Defaults to 0.6.
 
     Returns:
         ndarray: (H, W, 3) uint8 RGB.
@@ -56,10 +65,10 @@ def paint_masks(rgb: Tensor, masks: Tensor) -> np.ndarray:
     picture = np.ascontiguousarray(pixels)
     if picture.base is not None:
         picture = picture.copy()  # the memory belongs to the tensor
-    for color, mask in zip(
-        palette(len(masks)), masks.cpu().numpy(), strict=True
-    ):
-        mixed = (1 - _OPACITY) * picture[mask] + _OPACITY * np.array(color)
+    if colors is None:
+        colors = palette(len(masks))
+    for color, mask in zip(colors, masks.cpu().numpy(), strict=True):
+        mixed = (1 - opacity) * picture[mask] + opacity * np.array(color)
         picture[mask] = mixed
         outline, _ = cv2.findContours(
             mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE

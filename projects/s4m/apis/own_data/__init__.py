@@ -2,6 +2,7 @@
 """Training on a person's own images, from labels to a published model."""
 
 from .doctor import Check, doctor, list_all
+from .report import report
 from .run_folder import RunFolder, open_run
 from .train import TrainResult, publish_network, train
 
@@ -13,5 +14,6 @@ __all__ = [
     'list_all',
     'open_run',
     'publish_network',
+    'report',
     'train',
 ]

@@ -447,6 +447,7 @@ def _label(run: RunFolder, best: str, console: Console) -> None:
         images=data,
         image_root=cfg.unlabeled_images,
         model='teacher' if best == 'teacher' else 'student',
+        max_per_image=cfg.num_objects,
         workers=0,
     )
     if not keep_or_set_aside(run.pseudo_labels, generator.settings):
