@@ -58,5 +58,5 @@ lock: ## Resolve requirements/*.txt into requirements/lock.txt again
 	$(BIN)/uv pip compile -q --generate-hashes --python-version 3.11 --python-platform x86_64-manylinux_2_28 --custom-compile-command 'make lock' $(LOCK_INPUTS) -o $(LOCK)
 	@sed -i '1i # Platform: Linux x86_64 (glibc 2.28 or newer). Python: 3.11.' $(LOCK)
 
-demo: $(STAMP) ## Train and compare four models on Shapes; FAST=1 proves the path
-	$(BIN)/python tools/demo.py $(if $(FAST),--fast)
+demo: $(STAMP) ## Train on 6 labelled images and write a page; DATA=shapes compares four models, FAST=1 proves the path
+	$(BIN)/python tools/demo.py $(if $(DATA),--data $(DATA)) $(if $(FAST),--fast)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train four methods on Shapes and report their results."""
+"""Train on the data of the demo, Nuclei or Shapes, and report."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ from s4m.visualization import (
 
 from .config import resource_dir
 from .launcher import Launcher
+from .own_data import TrainResult, train
 from .pipeline import run_stage
 from .stages import Stage, stages_of
 from .table_rows import schedule
@@ -83,6 +84,44 @@ def run_demo(
         plot_drift_curves(runs, work_dir / 'drift.png')
     page = write_report(work_dir, results, quality, iters, VAL_IMAGES)
     return page, results
+
+
+def run_nuclei(
+    *, iters: int | None = None, seed: int = 0, fast: bool = False
+) -> TrainResult:
+    """Train on the microscopy images of ``examples/nuclei``.
+
+    This is ``s4m train`` with 6 labelled images, 38 without labels and 21 to
+    validate on, into ``work_dirs/demo_nuclei`` of the current folder.
+
+    Args:
+        iters (int, optional): Number of iterations of each stage. Defaults
+            to None, the command's.
+        seed (int): Seed of the training. Defaults to 0.
+        fast (bool): Whether to run 8 iterations on smaller crops as a smoke
+            test, in ``work_dirs/demo_nuclei_fast``. Defaults to False.
+
+    Returns:
+        TrainResult: places and results.
+    """
+    data = resource_dir().resolve().parents[2] / 'examples/nuclei'
+    if not data.is_dir():
+        raise FileNotFoundError(
+            f'The images of the demo are in the source of the project, not at '
+            f'{data}'
+        )
+    options: dict[str, Any] = {} if iters is None else dict(iters=iters)
+    if fast:
+        options = dict(iters=8, size=64, validations=1)
+    return train(
+        data / 'annotations/labeled_6.json',
+        images=data / 'images',
+        val=data / 'annotations/val.json',
+        out=Path('work_dirs', 'demo_nuclei_fast' if fast else 'demo_nuclei'),
+        model='nano',
+        seed=seed,
+        **options,
+    )
 
 
 def demo_stages(
