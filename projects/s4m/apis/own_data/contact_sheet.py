@@ -41,7 +41,7 @@ def contact_sheet(
 
         cv2.imwrite('sheet.jpg', contact_sheet(files, titles))
     """
-    cells = []
+    cells, bottoms = [], []
     for number, (file, title) in enumerate(zip(files, titles, strict=True), 1):
         image = mmcv.imread(str(file))
         height, width = image.shape[:2]
@@ -51,8 +51,10 @@ def contact_sheet(
         rles = masks[number - 1] if masks is not None else ()
         small = np.zeros((len(rles), *size[::-1]), np.uint8)
         for k, rle in enumerate(rles):
-            whole = mask_utils.decode(rle)
-            small[k] = cv2.resize(whole, size, interpolation=cv2.INTER_AREA)
+            whole = 255 * mask_utils.decode(rle)
+            share = cv2.resize(whole, size, interpolation=cv2.INTER_AREA)
+            # A quarter of a pixel counts, so that small objects stay.
+            small[k] = share > 63
         rgb = np.ascontiguousarray(image[..., ::-1])
         painted = paint_masks(
             torch.from_numpy(rgb).permute(2, 0, 1),
@@ -61,9 +63,9 @@ def contact_sheet(
         # Half the opacity: a person judges the image beneath the masks.
         painted = cv2.addWeighted(painted, 0.5, rgb, 0.5, 0)
         cell = np.full((_TITLE + _HEIGHT, _WIDTH, 3), 255, np.uint8)
-        top = _TITLE + (_HEIGHT - size[1]) // 2
         left = (_WIDTH - size[0]) // 2
-        cell[top : top + size[1], left : left + size[0]] = painted[..., ::-1]
+        bottom = _TITLE + size[1]
+        cell[_TITLE:bottom, left : left + size[0]] = painted[..., ::-1]
         cv2.putText(
             cell,
             f'{number}: {title}'[:40],
@@ -76,12 +78,16 @@ def contact_sheet(
         )
         margin = (0, 6), (0, 6), (0, 0)
         cells.append(np.pad(cell, margin, constant_values=255))
+        bottoms.append(bottom + 6)
     columns = min(columns, len(cells))
     empty = np.full_like(cells[0], 255)
     cells += [empty] * (-len(cells) % columns)
+    rows = range(0, len(cells), columns)
     return np.concatenate(
         [
-            np.concatenate(cells[start : start + columns], 1)
-            for start in range(0, len(cells), columns)
+            np.concatenate(cells[k : k + columns], 1)[
+                : max(bottoms[k : k + columns])
+            ]
+            for k in rows
         ]
     )

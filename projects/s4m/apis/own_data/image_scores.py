@@ -30,8 +30,6 @@ from .suggestion_terms import (
     view_disagreement,
 )
 
-#: Score from which a prediction counts.
-_MIN_SCORE = 0.1
 #: Largest number of an image's masks that are compared with a segmenter's.
 _MAX_PROMPTS = 100
 #: Longer side in pixels at which masks of views are compared.
@@ -71,6 +69,8 @@ class ImageScorer:
         refiner (Mapping, optional): Config of a ``PseudoLabelRefiner``, whose
             segmenter is asked. Defaults to None, without the term ``sam``.
         batch_size (int): Number of images in a batch. Defaults to 4.
+        min_score (float): Score above which a prediction counts. Defaults to
+            0.1: below, there is rarely an object.
 
     Example::
 
@@ -86,6 +86,7 @@ class ImageScorer:
         rarity: Tensor | None = None,
         refiner: Mapping[str, Any] | None = None,
         batch_size: int = 4,
+        min_score: float = 0.1,
     ) -> None:
         self.model, self.pipeline = model, pipeline
         self.device = next(model.parameters()).device
@@ -96,7 +97,7 @@ class ImageScorer:
             keeping = dict(refiner, min_refine_iou=0.0, nms_iou_thr=None)
             self.refiner = MODELS.build(keeping)
         self.batch_size = batch_size
-        self.labeler = PredictionPseudoLabeler(_MIN_SCORE, 0).to(self.device)
+        self.labeler = PredictionPseudoLabeler(min_score, 0).to(self.device)
 
     @torch.no_grad()
     def score(self, files: Sequence[Path]) -> ImageScores:
