@@ -5,7 +5,9 @@ r"""Predict a folder of images, as pictures and a COCO file.
         work_dirs/s4m_shapes_5p/iter_800.pth --out results
 
 writes ``results/vis/*.jpg|png`` and ``results/predictions.json``: images,
-categories, and annotations with RLE masks and ``score``.
+categories, and annotations with RLE masks and ``score``. Pictures are in the
+subfolders of their images. Files that are not images are left out and named at
+the end, with the status 1.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from s4m.apis.inference import infer
 def main() -> None:
     """Command line."""
     parser = make_parser(__doc__)
-    parser.add_argument('images', help='folder or image')
+    parser.add_argument('images', help='folder, image or quoted pattern')
     parser.add_argument('config')
     parser.add_argument('checkpoint')
     parser.add_argument('--out', required=True)

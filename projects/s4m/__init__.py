@@ -1,6 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Semi-supervised instance segmentation for MMDetection 3.
 
+With images of one's own::
+
+    from s4m import train
+
+    train(labeled='labels.json', unlabeled='photos/', out='runs/apples')
+
 Importing this package registers its components; in a config:
 ``custom_imports = dict(imports=['s4m'], allow_failed_imports=False)``.
 """
@@ -34,12 +40,32 @@ checkpoint_without_reentry()
 run_half_inputs_in_fp32()
 
 from . import apis, datasets, engine, evaluation, models  # noqa: E402
+from .apis.label_conversion import convert_labels as convert  # noqa: E402
+from .apis.own_data import (  # noqa: E402
+    doctor,
+    evaluate,
+    label,
+    predict,
+    report,
+    suggest,
+    train,
+)
+from .apis.own_data import publish_network as publish  # noqa: E402
 
 __all__ = [
     '__version__',
     'apis',
+    'convert',
     'datasets',
+    'doctor',
     'engine',
+    'evaluate',
     'evaluation',
+    'label',
     'models',
+    'predict',
+    'publish',
+    'report',
+    'suggest',
+    'train',
 ]

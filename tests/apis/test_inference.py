@@ -58,3 +58,9 @@ def test_infer__bad_input(semi_run, shapes_root, tmp_path):
     with pytest.raises(ValueError, match='cannot be read as an image'):
         infer(tmp_path / 'empty', config, checkpoint, out, device='cpu')
     assert not (out / 'predictions.json').exists()
+    # The other images are predicted before the error.
+    image = next(folder.rglob('*.png'))
+    (tmp_path / 'empty/b.png').write_bytes(image.read_bytes())
+    with pytest.raises(ValueError, match=r'1 of 2 files .*a\.png'):
+        infer(tmp_path / 'empty', config, checkpoint, out, device='cpu')
+    assert len(COCO(str(out / 'predictions.json')).imgs) == 1

@@ -14,7 +14,12 @@ import torch
 from conftest import CLASSES, ROOT
 from device_runs import method_config, train_method
 from mmdet.registry import MODELS
+from s4m.apis.config import get_config
 from s4m.apis.inference import infer
+from s4m.apis.own_data.image_scores import ImageScorer
+from s4m.apis.own_data.suggestion_terms import class_rarity
+from s4m.apis.photos import find_photos
+from s4m.apis.prediction import load_model
 from s4m.apis.pseudo_labels import PseudoLabelGenerator
 from s4m.apis.publish import publish
 from s4m.apis.testing import test as evaluate
@@ -102,6 +107,29 @@ def test_pseudo_labels(random_model, shapes_root, tmp_path, refine):
         workers=0,
     ).generate(out)
     assert json.loads(out.read_text())['annotations']
+
+
+def test_suggest__terms_on_the_device(random_model, shapes_root):
+    config, checkpoint = random_model
+    cfg = get_config(config)
+    model, classes = load_model(cfg, checkpoint)
+    segmenter = dict(
+        type='SAM2Segmenter', config='nano_sam2', checkpoint='nano_sam2'
+    )
+    scorer = ImageScorer(
+        model,
+        cfg.test_dataloader.dataset.pipeline,
+        class_rarity(range(len(classes))),
+        dict(type='PseudoLabelRefiner', segmenter=segmenter),
+        min_score=0.0,
+    )
+    files = find_photos(shapes_root / 'leftImg8bit/val')
+    scores = scorer.score(files)
+    assert list(scores.terms) == ['uncertainty', 'views', 'sam', 'rare']
+    for values in scores.terms.values():
+        assert values.shape == (4,) and (values > 0).all()
+        assert (values <= 1).all()
+    assert scorer.features(files) == pytest.approx(scores.features, abs=1e-4)
 
 
 def test_publish__weights_of_the_host(s4m, tmp_path):

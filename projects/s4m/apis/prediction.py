@@ -24,7 +24,9 @@ from s4m.utils.checkpoints import load_strictly, read_checkpoint
 
 
 def load_model(
-    cfg: Config, checkpoint: str | Path | None
+    cfg: Config,
+    checkpoint: str | Path | None,
+    device: str | None = None,
 ) -> tuple[BaseDetector, list[str]]:
     """Build the model of a config with its weights, in eval mode.
 
@@ -33,6 +35,8 @@ def load_model(
         checkpoint (str | Path, optional): File of the weights. Entries that
             the model does not have are ignored. None takes the weights that
             the config's ``init_cfg`` entries name.
+        device (str, optional): Device of the model, ``cuda:0``, ``cpu`` ...
+            Defaults to None, a GPU if there is one.
 
     Returns:
         tuple[BaseDetector, list[str]]: the model, and its classes.
@@ -58,7 +62,7 @@ def load_model(
     classes = meta.get('classes')
     if classes is None:
         classes = config_classes(cfg)
-    return model.to(get_device()).eval(), list(classes)
+    return model.to(device or get_device()).eval(), list(classes)
 
 
 def config_classes(cfg: Config) -> Sequence[str]:

@@ -62,9 +62,10 @@ class PseudoLabelGenerator:
             to 0.
         non_overlapping (bool): Whether a pixel belongs only to the mask with
             the best score. Defaults to False.
-        refine (Sequence[str], optional): Config and checkpoint of the SAM 2
-            that refines the masks, or an empty sequence for the refiner of
-            the config. Defaults to None, which does not refine.
+        refine (Sequence[str] | Mapping, optional): Config and checkpoint of
+            the SAM 2 that refines the masks, or an empty sequence for the
+            refiner of the config, or the config of a refiner. Defaults to
+            None, which does not refine.
         scales (Sequence[float]): Sizes of the test-time views relative to
             the config's size. Defaults to one view of that size.
         flip (bool): Whether mirrored views are added. Defaults to False.
@@ -74,6 +75,8 @@ class PseudoLabelGenerator:
             are replaced, by dotted key. Defaults to None.
         launcher (str): Launcher of a distributed run: ``pytorch``, ``slurm``,
             ``mpi`` or ``none``. Defaults to ``none``.
+        device (str, optional): ``cuda:0``, ``cpu`` ... Defaults to None, a
+            GPU if there is one.
 
     Attributes:
         settings (dict[str, str]): Everything that the pseudo-labels depend
@@ -109,20 +112,26 @@ class PseudoLabelGenerator:
         max_per_image: int = 100,
         min_area: int = 0,
         non_overlapping: bool = False,
-        refine: Sequence[str] | None = None,
+        refine: Sequence[str] | Mapping[str, Any] | None = None,
         scales: Sequence[float] = (1.0,),
         flip: bool = False,
         batch_size: int = 1,
         workers: int = 2,
         cfg_options: Mapping[str, Any] | None = None,
         launcher: str = 'none',
+        device: str | None = None,
     ) -> None:
         if model not in ('teacher', 'student'):
             raise ValueError(f'model must be teacher or student, got {model}')
         if not scales or min(scales) <= 0:
             raise ValueError(f'scales must be positive, got {list(scales)}')
-        if refine is not None and len(refine) not in (0, 2):
-            raise ValueError(_REFINE)
+        self.refine: list[str] | dict[str, Any] | None = None
+        if isinstance(refine, Mapping):
+            self.refine = dict(refine)
+        elif refine is not None:
+            if len(refine) not in (0, 2):
+                raise ValueError(_REFINE)
+            self.refine = list(refine)
         self.config, self.checkpoint = config, checkpoint
         self.images, self.image_root = Path(images), image_root
         self.network = model
@@ -133,11 +142,11 @@ class PseudoLabelGenerator:
             min_area=min_area,
             non_overlapping=non_overlapping,
         )
-        self.refine = None if refine is None else list(refine)
         self.scales, self.flip = [float(s) for s in scales], flip
         self.batch_size, self.workers = batch_size, workers
         self.cfg_options = dict(cfg_options or {})
         self.launcher = launcher
+        self.device = device or get_device()
         if checkpoint is not None and not Path(checkpoint).is_file():
             raise FileNotFoundError(f'Checkpoint {checkpoint} does not exist')
         if not self.images.exists():
@@ -204,14 +213,14 @@ class PseudoLabelGenerator:
         if self.launcher != 'none' and not is_distributed():
             init_dist(self.launcher)
         rank, world_size = get_dist_info()
-        model, classes = load_model(cfg, self.checkpoint)
+        model, classes = load_model(cfg, self.checkpoint, self.device)
         if hasattr(model, 'semi_test_cfg'):
             model.semi_test_cfg['predict_on'] = self.network
         data = self._read_images(classes)
         select = PredictionSelector(
             classes,
             refiner=self._build_refiner(cfg),
-            device=get_device(),
+            device=self.device,
             **self.selection,
         )
         parts = PseudoLabelParts(out, self.settings)
@@ -294,7 +303,9 @@ class PseudoLabelGenerator:
         """Build the refiner of the arguments or of the config."""
         if self.refine is None:
             return None
-        if self.refine:
+        if isinstance(self.refine, dict):
+            refiner = self.refine
+        elif self.refine:
             config, checkpoint = self.refine
             segmenter = dict(
                 type='SAM2Segmenter', config=config, checkpoint=checkpoint
