@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -242,7 +243,9 @@ def train(
 def label(
     run: Run,
     images: Annotated[Path, typer.Argument(help='Folder of images.')],
-    out: Annotated[Path, typer.Option(help='File or folder to write.')],
+    out: Annotated[
+        Path, typer.Option(help='JSON file to write, or a folder.')
+    ],
     format: Annotated[
         Format, typer.Option(help='Tool that imports the labels.')
     ] = Format.coco,
@@ -261,7 +264,7 @@ def label(
     with one_line_errors(debug, 'The same command goes on.'):
         from s4m.apis.own_data import label as run_label
 
-        run_label(
+        result = run_label(
             run,
             images,
             out=out,
@@ -269,6 +272,11 @@ def label(
             score_thr=score_thr,
             network=network and network.value,
         )
+    typer.echo(
+        f'{result.for_tool}: {result.instances} labels of {result.images} '
+        f'images, by the {result.network} network'
+    )
+    _end(result.notes, result.broken)
 
 
 @app.command()
@@ -288,7 +296,15 @@ def suggest(
     with one_line_errors(debug):
         from s4m.apis.own_data import suggest as run_suggest
 
-        run_suggest(run, images, num=num, out=out)
+        result = run_suggest(run, images, num=num, out=out)
+    for image in result.chosen:
+        terms = ', '.join(f'{k} {v:.2f}' for k, v in image.terms.items())
+        typer.echo(f'{image.score:.2f}  {image.file}  ({terms})')
+    typer.echo(
+        f'{result.list}, {result.contact_sheet}, pre-labels: ', nl=False
+    )
+    typer.echo(result.prelabels.for_tool)
+    _end(result.notes, result.broken)
 
 
 @app.command()
@@ -311,8 +327,11 @@ def predict(
         from s4m.apis.own_data import predict as run_predict
 
         result = run_predict(run, images, out=out, score_thr=score_thr)
-        if result.broken:
-            raise typer.Exit(1)
+    typer.echo(
+        f'{result.predictions}: {result.instances} objects in '
+        f'{result.images} images; pictures in {result.pictures}'
+    )
+    _end((), result.broken)
 
 
 @app.command()
@@ -334,6 +353,26 @@ def evaluate(
     with one_line_errors(debug):
         from s4m.apis.own_data import evaluate as run_evaluate
 
-        run_evaluate(
+        result = run_evaluate(
             run, labels, images=images, network=network and network.value
         )
+    typer.echo(f'{result.images} images, {result.objects} objects; AP x 100')
+    for name, values in result.networks.items():
+        typer.echo(f'{name:12} AP {values.ap:5.1f}  AP50 {values.ap50:5.1f}')
+        for kind in values.classes:
+            typer.echo(
+                f'  {kind.name:20} AP {kind.ap:5.1f}  AP50 {kind.ap50:5.1f}  '
+                f'({kind.objects} objects in {kind.images} images)'
+            )
+    _end(result.notes, ())
+
+
+def _end(notes: Iterable[str], broken: Iterable[Path]) -> None:
+    """Print notes, and the files that could not be read: status 1."""
+    for note in notes:
+        typer.echo(f'note: {note}')
+    files = list(broken)
+    for file in files:
+        typer.secho(f'{file} cannot be read', err=True, fg='red')
+    if files:
+        raise typer.Exit(1)

@@ -73,9 +73,9 @@ def label(
     Args:
         run: Folder that ``s4m train --out`` named.
         images: Folder of images, image, pattern, or several of them.
-        out: Folder that gets ``labels.json``, and the folder ``FORMAT`` for
-            another format. File names are relative to the images' common
-            folder.
+        out: File ``.json`` for the format ``coco``, or a folder that gets
+            ``labels.json``, and ``FORMAT`` for another format. File names
+            are relative to the images' common folder.
         format (str): Format that the annotation tool imports, see
             :mod:`s4m.datasets.formats`. Defaults to ``coco``.
         score_thr (float): Minimum score of an instance. Lower ones are more
@@ -106,16 +106,25 @@ def label(
         result.for_tool  # to_correct/labelme, one file for each image
     """
     chosen = choose_network(run, network)
+    folder, name = Path(out), LABELS
+    if folder.suffix.lower() == '.json':
+        if format != 'coco':
+            raise ValueError(
+                f'The labels for {format} are more than one file: name a '
+                f'folder with --out, not {out}'
+            )
+        folder, name = folder.parent, folder.name
     files = find_photos(images)
     return label_files(
         chosen,
         files,
-        out=Path(out),
+        out=folder,
         classes=open_run(run).read()['classes'],
         format=format,
         score_thr=score_thr,
         refine=refine,
         device=device,
+        name=name,
     )
 
 
