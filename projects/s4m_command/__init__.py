@@ -6,7 +6,8 @@ of MMDetection. A command is one call of :mod:`s4m.apis`, which is imported
 when the command runs.
 """
 
-from . import more
-from .main import app
+# The order of the commands in the help.
+from . import training, using, more  # isort: skip
+from .application import app
 
-__all__ = ['app', 'more']
+__all__ = ['app', 'more', 'training', 'using']

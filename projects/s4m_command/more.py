@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
+from .application import Debug, Format, Network, Run, app
 from .errors import one_line_errors
-from .main import Debug, Format, Network, Run, app
 
 
 class Kind(str, Enum):

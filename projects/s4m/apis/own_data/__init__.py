@@ -7,8 +7,9 @@ from .labelling import LabelResult, label
 from .predicting import PredictResult, predict
 from .report import report
 from .run_folder import RunFolder, open_run
+from .stages import TrainResult, publish_network
 from .suggestion import Suggestion, SuggestResult, suggest
-from .train import TrainResult, publish_network, train
+from .train import train
 
 __all__ = [
     'Check',

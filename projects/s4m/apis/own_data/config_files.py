@@ -3,17 +3,26 @@
 
 from __future__ import annotations
 
-import datetime
 from pathlib import Path
 
 from s4m.utils.whole_files import write_whole
-from s4m.version import __version__
 
-from .decisions import Settings
+from .config_parts import (
+    HERE,
+    as_text,
+    geometry_text,
+    head_text,
+    indent,
+    labeled_set_text,
+    model_text,
+    optimizer_text,
+    save_best_text,
+    test_resize_text,
+    val_interval_text,
+    validation_text,
+)
+from .settings import Settings
 
-#: Folder of a config, which MMEngine fills in: a run can be moved. The quotes
-#: allow for quotes in its name.
-_HERE = 'folder = r"""{{ fileDirname }}"""'
 SUPERVISED, LAST = 'supervised.py', 'config.py'
 
 
@@ -71,14 +80,6 @@ def write_configs(
     return files
 
 
-def _head(what: str) -> str:
-    return (
-        f'# {what}\n# Written by s4m {__version__} on '
-        f'{datetime.date.today()}. Edit it and repeat the command, or\n'
-        '# train it with tools/train.py.\n'
-    )
-
-
 def _supervised(
     s: Settings,
     classes: tuple[str, ...],
@@ -92,8 +93,8 @@ def _supervised(
     what = 'Supervised training on the labelled images'
     if not is_last:
         what += f': the baseline, and the\n# teacher of {LAST}'
-    val = _validation(s, val_images)
-    return f"""{_head(f'{what}.')}_base_ = [
+    val = validation_text(s, val_images)
+    return f"""{head_text(f'{what}.')}_base_ = [
     's4m::_base_/models/{s.model.base}.py',
     's4m::_base_/datasets/parts.py',
     's4m::_base_/schedules/own_data.py',
@@ -103,20 +104,20 @@ classes = {classes!r}
 num_classes = len(classes)
 # The most objects of an image that are predicted.
 num_objects = {s.queries}
-{_HERE}
+{HERE}
 annotations = folder + '/data/'
-labeled_images = {_folder(labeled_images)}
+labeled_images = {as_text(labeled_images)}
 max_iters = {s.supervised_iters}
-{_val_interval(s, s.supervised_iters)}
+{val_interval_text(s, s.supervised_iters)}
 # ---------------------------------------------------------------- model
-{_model(s, has_start)}
+{model_text(s, has_start)}
 # ----------------------------------------------------------------- data
-{_geometry(s)}
+{geometry_text(s)}
 geometry = [resize_crop, _base_.flip]
 steps = [*_base_.load, *geometry, _base_.colors]
 test_pipeline = [
     _base_.test_load,
-    {_test_resize(s)},
+    {test_resize_text(s)},
     *_base_.test_pack,
 ]
 labeled = dict(
@@ -131,15 +132,15 @@ train_dataloader = dict(
     batch_size={s.batch},
     num_workers={s.workers},
     persistent_workers={s.workers > 0},
-    dataset={_labeled_set(s)},
+    dataset={labeled_set_text(s)},
 )
 {val}
 # ------------------------------------------------------------- schedule
-{_optimizer(s)}
+{optimizer_text(s)}
 param_scheduler = dict(end=max_iters)
 train_cfg = dict(max_iters=max_iters, val_interval=val_interval)
 default_hooks = dict(
-    checkpoint=dict(interval=val_interval{_save_best(s, 'coco/segm_mAP')}),
+    checkpoint=dict(interval=val_interval{save_best_text(s, 'coco/segm_mAP')}),
 )
 auto_scale_lr = dict(base_batch_size={s.batch * s.accumulate})
 randomness = dict(seed={seed})
@@ -201,14 +202,14 @@ def _student(s: Settings, unlabeled_images: Path, sam_checkpoint: str) -> str:
         patience={patience},
     ),"""
     what = f'{method}, with the unlabelled images; the teacher is {SUPERVISED}'
-    best = _save_best(s, 'student/coco/segm_mAP')
-    return f"""{_head(f'{what}.')}_base_ = [
+    best = save_best_text(s, 'student/coco/segm_mAP')
+    return f"""{head_text(f'{what}.')}_base_ = [
 {listed}]
 
-{_HERE}
-unlabeled_images = {_folder(unlabeled_images)}
+{HERE}
+unlabeled_images = {as_text(unlabeled_images)}
 max_iters = {s.student_iters}
-{_val_interval(s, s.student_iters)}
+{val_interval_text(s, s.student_iters)}
 model = dict(
     _base_.semi_model,
     _delete_=True,
@@ -244,7 +245,7 @@ train_dataloader = dict(
             ann_file=_base_.annotations + 'unlabeled.json',
             data_prefix=dict(img=unlabeled_images),
             filter_cfg=dict(filter_empty_gt=False),
-            pipeline={_indent(views, 12)},
+            pipeline={indent(views, 12)},
         ),
     ),
 )
@@ -263,142 +264,3 @@ default_hooks = dict(
 )
 auto_scale_lr = dict(base_batch_size={2 * s.batch * s.accumulate})
 """
-
-
-def _indent(text: str, width: int) -> str:
-    return text.replace('\n', '\n' + ' ' * width)
-
-
-def _folder(path: Path) -> str:
-    return repr(f'{path}/')
-
-
-def _val_interval(s: Settings, iters: int) -> str:
-    interval = max(1, iters // (s.validations or 4))
-    return f'val_interval = {interval}\n'
-
-
-def _save_best(s: Settings, metric: str) -> str:
-    return f", save_best='{metric}'" if s.validations else ''
-
-
-def _model(s: Settings, has_start: bool) -> str:
-    start = ''
-    if has_start:
-        start = """
-    init_cfg=dict(type='Pretrained', checkpoint=folder + '/start.pth'),"""
-    elif s.weights == 'none':
-        start = '\n    init_cfg=None,\n    backbone=dict(init_cfg=None),'
-    if s.model.family == 'rtmdet_ins':
-        return f"""model = dict(
-    bbox_head=dict(num_classes=num_classes),
-    test_cfg=dict(max_per_img=num_objects),{start}
-)
-"""
-    return f"""model = dict(
-    panoptic_head=dict(
-        num_things_classes=num_classes,
-        num_queries=num_objects,
-        loss_cls=dict(class_weight=[1.0] * num_classes + [0.1]),
-    ),
-    panoptic_fusion_head=dict(num_things_classes=num_classes),
-    test_cfg=dict(max_per_image=num_objects),{start}
-)
-"""
-
-
-def _geometry(s: Settings) -> str:
-    if s.views == 'crops':
-        listed = ', '.join(map(str, s.scales))
-        return f"""crop_size = ({s.size}, {s.size})
-# Crops from the image at half to twice its size.
-resize_crop = dict(
-    type='RandomChoiceResize',
-    scales=[(100000, short) for short in ({listed},)],
-    resize_type='ResizeCrop',
-    crop_size=crop_size,
-)"""
-    low, high = (0.1, 2.0) if s.size >= 640 else (0.5, 2.0)
-    return f"""crop_size = ({s.size}, {s.size})
-# Jitter: the whole image at {low:g} to {high:g} times the size, then a crop.
-resize_crop = dict(
-    type='RandomResize',
-    scale=crop_size,
-    ratio_range=({low:g}, {high:g}),
-    resize_type='ResizeCrop',
-    crop_size=crop_size,
-)"""
-
-
-def _test_resize(s: Settings) -> str:
-    if s.views == 'crops' and not s.shrinks:
-        return '_base_.own_size'
-    scale = (s.test_size, s.test_size if s.views == 'crops' else s.size)
-    return (
-        f"dict(type='Resize', scale={scale}, keep_ratio=True, "
-        "backend='pillow')"
-    )
-
-
-def _labeled_set(s: Settings) -> str:
-    if not s.balance:
-        return 'labeled'
-    return """dict(
-        # Images of rare classes are drawn more often.
-        type='ClassBalancedDataset', oversample_thr=1.0, dataset=labeled
-    )"""
-
-
-def _validation(s: Settings, val_images: Path | None) -> str:
-    """Return the validation and test sets.
-
-    Without validation images the test set is the labelled one: tools want its
-    classes and steps, and nothing is validated in a training.
-    """
-    name = 'val' if val_images is not None else 'labeled'
-    folder = 'labeled_images' if val_images is None else _folder(val_images)
-    text = f"""test_dataloader = dict(
-    batch_size=1,
-    num_workers={s.workers},
-    persistent_workers={s.workers > 0},
-    dataset=dict(
-        type='CocoDataset',
-        metainfo=dict(classes=classes),
-        ann_file=annotations + '{name}.json',
-        data_prefix=dict(img={folder}),
-        test_mode=True,
-        pipeline=test_pipeline,
-    ),
-)
-test_evaluator = dict(
-    type='CocoInstanceMetric',
-    ann_file=annotations + '{name}.json',
-    max_dets=num_objects,
-)
-"""
-    if val_images is None:
-        return text + (
-            '# No image is left to validate on.\n'
-            'val_cfg = val_dataloader = val_evaluator = None\n'
-        )
-    return text + (
-        'val_dataloader, val_evaluator = test_dataloader, test_evaluator\n'
-    )
-
-
-def _optimizer(s: Settings) -> str:
-    whole = (
-        "\n    paramwise_cfg=dict(custom_keys={'backbone': "
-        'dict(lr_mult=1.0)}),'
-        if s.model.is_nano or s.model.family == 'rtmdet_ins'
-        else ''
-    )
-    accumulate = (
-        f'\n    accumulative_counts={s.accumulate},'
-        if s.accumulate > 1
-        else ''
-    )
-    return f"""optim_wrapper = dict(
-    optimizer=dict(lr={s.lr:g}),
-    clip_grad=dict(max_norm={s.model.clip:g}),{whole}{accumulate}
-)"""
