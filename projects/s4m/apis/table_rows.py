@@ -205,6 +205,12 @@ TABLES = {
         _weight(0.1),
         Row("0.5 (the configs')", GUIDED),
         _weight(2),
+        Row(
+            '2, one label for each object',
+            GUIDED,
+            {'model.semi_train_cfg.unsup_weight': 2, **_NMS},
+            'w2_nms',
+        ),
         _weight(5),
     ),
     # docs/remedies.md, each option alone.
