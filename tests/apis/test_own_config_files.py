@@ -91,6 +91,12 @@ def test_every_method_and_model_has_a_config(tmp_path, method, model):
     )
     assert cfg.model.teacher_checkpoint == str(folder / 'stages/supervised')
     assert ('refiner' in cfg.model) == (method == 's4m')
+    labeler = cfg.model.pseudo_labeler
+    if s.model.family == 'mask2former':
+        assert labeler.type == 'QueryPseudoLabeler'
+        assert labeler.nms_iou_thr == 0.5 and labeler.cls_thr == 0.7
+    else:
+        assert labeler.type == 'PredictionPseudoLabeler'
     pastes = method == 's4m' and s.model.family == 'mask2former'
     assert ('copy_paste' in cfg.model) == pastes
     hooks = cfg.default_hooks

@@ -171,7 +171,9 @@ def _student(s: Settings, unlabeled_images: Path, sam_checkpoint: str) -> str:
     if pastes:
         parts += f"""
     copy_paste=dict(_base_.copy_paste, min_area={s.min_area}),"""
-    labeler = ''
+    labeler = """
+    # One label for each object keeps the teacher from drifting.
+    pseudo_labeler=dict(_base_.semi_model.pseudo_labeler, nms_iou_thr=0.5),"""
     if s.model.family == 'rtmdet_ins':
         labeler = f"""
     # A detector with boxes: its predictions above a score are the labels.
