@@ -13,7 +13,7 @@ from s4m.models.promptable import (
     SAM2Segmenter,
     SegmenterEmbeddings,
     best_mask,
-    sam2,
+    sam2_precision,
     token_index,
 )
 from s4m.models.promptable.sam2_build import (
@@ -182,7 +182,9 @@ def test_dtype__is_bf16_where_the_device_computes_in_it(
     nano_segmenter, images, monkeypatch, has_bf16
 ):
     """Masks of bf16 differ from those of fp32 in less than 0.5 % of pixels."""
-    monkeypatch.setattr(sam2, 'computes_in_bf16', lambda _: has_bf16)
+    monkeypatch.setattr(
+        sam2_precision, 'computes_in_bf16', lambda _: has_bf16
+    )
     segmenters = [
         SAM2Segmenter('nano_sam2', 'nano_sam2', dtype=dtype)
         for dtype in ('float32', None, 'bfloat16')
