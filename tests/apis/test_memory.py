@@ -116,7 +116,7 @@ def test_advice__in_the_order_of_cost(card):
         '(2) --amp bf16',
         '(3) model.detector.backbone.with_cp=True '
         'model.detector.panoptic_head.pixel_decoder.with_cp=True, slower',
-        f'(4) {SAM}.chunk_size=16',
+        f'(4) {SAM}.chunk_size=24',
         f'(5) {SAM}.config=sam2_hiera_tiny '
         f'{SAM}.checkpoint=checkpoints/sam2_hiera_tiny.pt',
     ]

@@ -243,7 +243,7 @@ def _smaller_segmenter(cfg: Config) -> Iterator[str]:
     if found is None:
         return
     key, segmenter = found
-    chunk = segmenter.get('chunk_size', 32)
+    chunk = segmenter.get('chunk_size', 48)
     if chunk > 1:
         yield f'{key}.chunk_size={chunk // 2}'
     name, file = segmenter.config, segmenter.get('checkpoint')

@@ -11,7 +11,7 @@ from torch.autograd import Function
 
 
 def autocast_dtype(device: torch.device) -> torch.dtype | None:
-    """Return the type that autocast computes in on a device, None if it is off.
+    """Return the type that autocast computes in, None if it is off.
 
     Args:
         device (torch.device): Device.
@@ -27,7 +27,7 @@ def autocast_dtype(device: torch.device) -> torch.dtype | None:
 
 
 class _Cast(Function):
-    """Casts tensors together, where autocast would cast one after the other."""
+    """Casts tensors together, where autocast casts one after the other."""
 
     @staticmethod
     def forward(ctx, dtype: torch.dtype, *tensors: Tensor):

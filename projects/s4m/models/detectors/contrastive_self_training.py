@@ -192,9 +192,7 @@ class ContrastiveSelfTrainingMixin(AddedLossesMixin, metaclass=ABCMeta):
                 continue
             detector_losses, *predictions = self.loss_with_features(rgb, group)
             losses.update(
-                rename_loss_dict(
-                    prefix, scale_losses(detector_losses, weight)
-                )
+                rename_loss_dict(prefix, scale_losses(detector_losses, weight))
             )
             passes.append((rgb, group, *predictions))
         if self.loss_contrast is not None:

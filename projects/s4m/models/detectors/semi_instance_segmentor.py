@@ -275,9 +275,7 @@ class SemiInstanceSegmentor(AddedLossesMixin, SemiBaseDetector):
             dict[str, Tensor]: Losses named ``sup_*``.
         """
         losses = self.student.loss(batch_inputs, batch_data_samples)
-        return rename_loss_dict(
-            'sup_', scale_losses(losses, self.sup_weight)
-        )
+        return rename_loss_dict('sup_', scale_losses(losses, self.sup_weight))
 
     def loss_by_pseudo_instances(
         self, batch_inputs: Tensor, batch_data_samples: SampleList

@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 
 
 class SampledAttention(Function):
-    """mmcv's operator on a GPU, which computes in fp32 from values in any type.
+    """mmcv's operator on a GPU, which computes in fp32 from any type.
 
     mmcv's own function would keep the values in fp32 for the backward pass.
     """

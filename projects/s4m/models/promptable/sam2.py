@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
@@ -49,7 +50,7 @@ class SAM2Segmenter(PromptableSegmenter):
         image_size (int, optional): Side of the input in pixels. Defaults to
             the value in the yaml.
         chunk_size (int): Largest number of prompts that are decoded at once,
-            see :meth:`decode_chunk`. Defaults to 32.
+            see :meth:`decode_chunk`. Defaults to 48.
         dtype (str, optional): Autocast dtype of encoder and decoder, which
             does not depend on the surrounding autocast: ``float32``,
             ``bfloat16`` or ``float16``. Defaults to None: bf16 for a frozen
@@ -78,7 +79,7 @@ class SAM2Segmenter(PromptableSegmenter):
         checkpoint: str | None,
         sha256: str | None = None,
         image_size: int | None = None,
-        chunk_size: int = 32,
+        chunk_size: int = 48,
         dtype: str | None = None,
         frozen: bool = True,
         trainable: Sequence[str] | None = None,
@@ -178,8 +179,10 @@ class SAM2Segmenter(PromptableSegmenter):
         decoder = self.model.sam_mask_decoder
         with self._context(coords.device):
             dense_pe = self.model.sam_prompt_encoder.get_dense_pe()
-            step = self.decode_chunk(embeddings)
-            for start in range(0, len(coords), step):
+            # Chunks of equal size, which need the least memory.
+            chunks = math.ceil(len(coords) / self.decode_chunk(embeddings))
+            step = math.ceil(len(coords) / max(1, chunks))
+            for start in range(0, len(coords), max(1, step)):
                 part = slice(start, start + step)
                 sparse, dense = self.model.sam_prompt_encoder(
                     points=(coords[part], labels[part]), boxes=None, masks=None
