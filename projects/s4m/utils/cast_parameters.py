@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -91,7 +92,7 @@ class CastParameters:
             [part._parameters[name] for part, name in self._slots]
         )
         for (part, name), cast in zip(self._slots, self._cast, strict=True):
-            part._parameters[name] = cast  # type: ignore[assignment]
+            _put(part, name, cast)
         return self
 
     def __exit__(self, *args) -> None:
@@ -99,4 +100,9 @@ class CastParameters:
         for (part, name), before in zip(
             self._slots, self._before.pop(), strict=True
         ):
-            part._parameters[name] = before  # type: ignore[assignment]
+            _put(part, name, before)
+
+
+def _put(module: Any, name: str, value: Tensor | None) -> None:
+    # A copy is no nn.Parameter, which nn.Module would demand.
+    module._parameters[name] = value

@@ -107,11 +107,11 @@ class QueryDecodingMixin:
         layers = self.transformer_decoder.layers
         outputs = [self._forward_head(query, features, sizes[0])]
         for index, layer in enumerate(layers):
-            level, following = index % len(memory), (index + 1) % len(memory)
+            now, following = index % len(memory), (index + 1) % len(memory)
             query = layer(
                 query=query,
-                key=keys[level],
-                value=values[level],
+                key=keys[now],
+                value=values[now],
                 query_pos=query_pos,
                 cross_attn_mask=outputs[-1][2],
             )

@@ -295,7 +295,7 @@ class SemiInstanceSegmentor(AddedLossesMixin, SemiBaseDetector):
         with untouched_statistics(self.student, self.bn_stats == 'labeled'):
             losses = self.student.loss(batch_inputs, batch_data_samples)
         return rename_loss_dict(
-            'unsup_', scale_losses(losses, self.unsup_weight)
+            'unsup_', scale_losses(losses, self.unsup_weight or 0.0)
         )
 
     @torch.no_grad()
