@@ -206,11 +206,10 @@ class SemiInstanceSegmentor(AddedLossesMixin, SemiBaseDetector):
         ):
             labelled.append(sample.new())
             labelled[-1].gt_instances = target
-        losses.update(
-            self.loss_by_pseudo_instances(
-                normalize(steps.strong_images), labelled
-            )
-        )
+        view = normalize(steps.strong_images)
+        # The student's pass needs the memory of the steps before it.
+        del steps, labels
+        losses.update(self.loss_by_pseudo_instances(view, labelled))
         return losses
 
     @torch.no_grad()
