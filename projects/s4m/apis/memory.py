@@ -33,7 +33,7 @@ class _Fit:
 
 
 # Fitted to the peaks of the simulated device in docs/results/gpu.md, and 0.5
-# GiB for what it does not know; six peaks of an H200 lay 0.2 below to 0.8
+# GiB for what it does not know; seven peaks of an H200 lay 0.2 below to 0.8
 # above the simulated ones. S4M's student in bf16 was simulated at 2 and 4, and
 # its line gives 8.9 GiB at 6, where 8.3 + 0.5 were simulated. The other lines
 # go through one peak; their fixed part is 16 bytes for each parameter that
