@@ -67,7 +67,7 @@ def test_hooks__are_keys_of_default_hooks(path: Path):
     if semi:
         # Both networks are validated, and the student's AP is watched.
         assert hooks.drift_log.type == 'PseudoLabelDriftHook'
-        assert cfg.val_cfg.type == 'TeacherStudentValLoop'
+        assert cfg.val_cfg.type == 'OnePassTeacherStudentValLoop'
         best = hooks.checkpoint.save_best or hooks.drift_log.monitor
         assert best.startswith('student/')
     # An ablation without the part keeps the hook, which then does nothing.

@@ -32,4 +32,4 @@ def test_stages__validate_few_images_and_test_all():
             assert cfg.train_cfg.val_begin == interval
             assert cfg.val_dataloader.dataset.indices == 50
             assert 'indices' not in cfg.test_dataloader.dataset
-    assert stages['S4M'].load().val_cfg.type == 'TeacherStudentValLoop'
+    assert stages['S4M'].load().val_cfg.type == 'OnePassTeacherStudentValLoop'

@@ -55,7 +55,7 @@ pickle.dump(found, open(result, 'wb'))
 """
 
 
-def test_publish__identical_predictions_without_the_plugin(
+def test_publish__same_predictions_without_the_plugin(
     semi_run, shapes_root, tmp_path
 ):
     config, checkpoint, model = semi_run
@@ -82,7 +82,8 @@ def test_publish__identical_predictions_without_the_plugin(
         out = inferencer(picture, return_datasamples=True, no_save_vis=True)
         pred = out['predictions'][0].pred_instances
         for key, value in other.items():
-            np.testing.assert_array_equal(pred[key].numpy(), value)
+            # MMDetection's attention rounds otherwise than the fused one.
+            np.testing.assert_allclose(pred[key].numpy(), value, rtol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ ITERS = 2
 WAITS = 12
 #: Launches of matching and losses, a fifth of those of MMDetection's heads.
 LAUNCHES = 536
+#: Launches of a whole step of S4M at the real depth, 2 + 2 images.
+LAUNCHES_OF_STEP = 7000
 
 
 def _full_depth(detector) -> None:
@@ -87,5 +89,6 @@ def test_step__waits_a_few_times(method, count):
 def test_s4m__waits_do_not_grow_with_images_or_layers(count, device):
     few = count('s4m', images=2, is_deep=True)
     assert device.launches['matching and losses'] <= LAUNCHES
+    assert sum(device.launches.values()) <= LAUNCHES_OF_STEP
     more = count('s4m', images=3)
     assert sum(few.values()) == sum(more.values())

@@ -49,7 +49,7 @@ def test_accumulation__same_losses_until_the_first_step(shapes_config):
 def test_early_stopping_and_tensorboard(shapes_config):
     cfg = guided_config(shapes_config)
     cfg.train_cfg.update(val_begin=1, val_interval=1)
-    cfg.val_cfg = dict(type='TeacherStudentValLoop')
+    cfg.val_cfg = dict(type='OnePassTeacherStudentValLoop')
     cfg.default_hooks.early_stopping = dict(
         type='EarlyStoppingHook',
         monitor='student/coco/segm_mAP',

@@ -85,7 +85,13 @@ def main() -> None:
         print_phases(result['step'])
     if args.compare:
         segmenter = MODELS.build(
-            dict(type='SAM2Segmenter', config=args.segmenter, checkpoint=None)
+            dict(
+                type='SAM2Segmenter',
+                config=args.segmenter,
+                checkpoint=None,
+                # The other side of a comparison calls sam2's parts in fp32.
+                dtype='float32',
+            )
         )
     for name in args.compare or ():
         result[name] = import_module(COMPARISONS[name]).compare(

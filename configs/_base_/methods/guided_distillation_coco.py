@@ -15,7 +15,7 @@ model = dict(
     ),
 )
 train_cfg = dict(val_interval=7000)
-val_cfg = dict(type='TeacherStudentValLoop')
+val_cfg = dict(type='OnePassTeacherStudentValLoop')
 default_hooks = dict(
     mean_teacher=dict(
         type='BurnInMeanTeacherHook', burn_in=20000, momentum=0.0004

@@ -34,5 +34,5 @@ default_hooks = dict(
         num_images=25,
     ),
 )
-val_cfg = dict(type='TeacherStudentValLoop')
+val_cfg = dict(type='OnePassTeacherStudentValLoop')
 auto_scale_lr = dict(base_batch_size=8)

@@ -5,7 +5,7 @@ _base_ = [
     './semi_supervised.py',
 ]
 
-val_cfg = dict(type='TeacherStudentValLoop')
+val_cfg = dict(type='OnePassTeacherStudentValLoop')
 default_hooks = dict(
     mean_teacher=dict(
         type='BurnInMeanTeacherHook', burn_in=15000, momentum=0.0004

@@ -8,7 +8,7 @@ _base_ = [
 # As on Shapes: a teacher of few images errs more than the papers' teachers,
 # whose weight is 2.
 semi_model = dict(semi_train_cfg=dict(sup_weight=1.0, unsup_weight=0.5))
-val_cfg = dict(type='TeacherStudentValLoop')
+val_cfg = dict(type='OnePassTeacherStudentValLoop')
 # The share of the burn-in and the decay over the training are those of Shapes.
 default_hooks = dict(
     mean_teacher=dict(

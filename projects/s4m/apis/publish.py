@@ -165,8 +165,9 @@ def _rename(node: Any) -> set[str]:
         if name in STOCK_TYPES:
             node['type'] = STOCK_TYPES[name]
             if name == 'Fp32MSDeformAttnPixelDecoder':
-                # MMDetection's has no checkpointing.
+                # MMDetection's has neither checkpointing nor bf16.
                 node.pop('with_cp', None)
+                node.pop('bf16', None)
         elif isinstance(name, str) and hasattr(models, name):
             ours.add(name)
         if (

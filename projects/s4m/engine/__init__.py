@@ -14,6 +14,7 @@ from .hooks import (
     PseudoLabelRefineHook,
     RandomStateHook,
 )
+from .one_pass_val_loop import OnePassTeacherStudentValLoop
 from .optim_wrapper_constructor import SegmentorOptimWrapperConstructor
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     'CPUDistributedDataParallel',
     'ContrastiveDiagnosticsHook',
     'DeferredRuntimeInfoHook',
+    'OnePassTeacherStudentValLoop',
     'PartwiseDistributedDataParallel',
     'PrecisionThresholdHook',
     'PseudoLabelDriftHook',

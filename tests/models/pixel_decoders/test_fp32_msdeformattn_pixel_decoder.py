@@ -10,6 +10,7 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
+from s4m.models.pixel_decoders import encoder_attention
 
 
 def _decoders(levels: int = 3, num_layers: int = 2):
@@ -122,8 +123,61 @@ def test_decoder__keeps_few_geometries_and_is_copied():
     )
 
 
-def test_decoder__is_fp32_inside_autocast():
+@pytest.mark.parametrize(
+    ('dtype', 'bf16', 'found'),
+    [
+        (torch.bfloat16, True, torch.bfloat16),
+        (torch.bfloat16, False, torch.float32),
+        # Sums of the pyramid might exceed the range of fp16.
+        (torch.float16, True, torch.float32),
+    ],
+)
+def test_decoder__computes_inside_autocast(dtype, bf16, found):
     _, ours = _decoders(num_layers=1)
+    ours.bf16 = bf16
+    feats = [f.to(dtype) for f in _pyramid((64, 96))]
+    wanted = ours([f.float() for f in feats])
+    with torch.autocast('cpu', dtype):
+        mask, memories = ours(feats)
+    # The mean error of some roundings of 2**-9.
+    share = 0.02 if found == torch.bfloat16 else 0
+    for a, b in zip([mask, *memories], [wanted[0], *wanted[1]], strict=True):
+        assert a.dtype == found
+        assert (a.float() - b).abs().mean() <= share * b.abs().mean()
+
+
+def test_bf16__samples_in_fp32(monkeypatch):
+    _, ours = _decoders(num_layers=2)
+    types, sample = [], encoder_attention.multi_scale_deformable_attn_pytorch
+
+    def spy(values, shapes, locations, weights):
+        types.append({values.dtype, locations.dtype, weights.dtype})
+        # Not rounded to bf16.
+        assert (locations != locations.bfloat16().float()).any()
+        return sample(values, shapes, locations, weights)
+
+    monkeypatch.setattr(
+        encoder_attention, 'multi_scale_deformable_attn_pytorch', spy
+    )
     with torch.autocast('cpu', torch.bfloat16):
-        mask, memories = ours([f.bfloat16() for f in _pyramid((64, 96))])
-    assert {m.dtype for m in (mask, *memories)} == {torch.float32}
+        ours(_pyramid((64, 96)))
+    assert types == [{torch.float32}] * 2
+
+
+def test_bf16__gradients_are_near_those_of_fp32():
+    """With and without checkpointing, whose gradients are the same."""
+    _, ours = _decoders()
+    feats = _pyramid((64, 96))
+    _, wanted = _run(ours, feats)
+    runs = []
+    for ours.with_cp in (False, True):
+        with torch.autocast('cpu', torch.bfloat16):
+            runs.append(_run(ours, feats)[1])
+    for a, b, c in zip(*runs, wanted, strict=True):
+        assert a.dtype == c.dtype and torch.isfinite(a).all()
+        assert torch.equal(a, b)
+    flat, expected = (
+        torch.cat([g.flatten() for g in grads]) for grads in (runs[0], wanted)
+    )
+    assert torch.cosine_similarity(flat, expected, dim=0) > 0.999
+    assert all(p.dtype == torch.float32 for p in ours.parameters())

@@ -13,7 +13,7 @@ from s4m.models.promptable import (
     SAM2Segmenter,
     SegmenterEmbeddings,
     best_mask,
-    sam2,
+    sam2_precision,
     token_index,
 )
 from s4m.models.promptable.sam2_build import (
@@ -177,12 +177,41 @@ def test_dtype__bfloat16_is_close(nano_segmenter, images):
     assert rows[1].dtype == torch.float32
 
 
+def test_dtype__weights_are_cast_once(nano_segmenter, images, monkeypatch):
+    """Results are bit for bit those of autocast, which casts at each call."""
+    point = torch.tensor([[[40.0, 40.0]]])
+    results, numbers = [], []
+    for cast in (True, False):
+        if not cast:
+            monkeypatch.setattr(
+                sam2_precision, 'cast_products', lambda *_: None
+            )
+        half = SAM2Segmenter('nano_sam2', 'nano_sam2', dtype='bfloat16')
+        embeddings = half.encode(_rgb(images[:1]))
+        results.append(
+            [
+                *half.decode(embeddings, torch.zeros(1).long(), point),
+                half.similarity(embeddings, point),
+            ]
+        )
+        types = [p.dtype for p in half.model.parameters()]
+        numbers.append(types.count(torch.bfloat16))
+    assert all(map(torch.equal, *results))
+    assert numbers[0] > 20 and numbers[1] == 0
+    # A trainable model keeps its weights.
+    trainable = SAM2Segmenter(
+        'nano_sam2', 'nano_sam2', dtype='bfloat16', frozen=False
+    )
+    trainable.encode(_rgb(images[:1]))
+    assert {p.dtype for p in trainable.parameters()} == {torch.float32}
+
+
 @pytest.mark.parametrize('has_bf16', [True, False])
 def test_dtype__is_bf16_where_the_device_computes_in_it(
     nano_segmenter, images, monkeypatch, has_bf16
 ):
     """Masks of bf16 differ from those of fp32 in less than 0.5 % of pixels."""
-    monkeypatch.setattr(sam2, 'computes_in_bf16', lambda _: has_bf16)
+    monkeypatch.setattr(sam2_precision, 'computes_in_bf16', lambda _: has_bf16)
     segmenters = [
         SAM2Segmenter('nano_sam2', 'nano_sam2', dtype=dtype)
         for dtype in ('float32', None, 'bfloat16')

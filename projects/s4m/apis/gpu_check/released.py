@@ -15,6 +15,7 @@ from mmdet.utils import InstanceList
 from mmengine.model import BaseModel
 from torch import Tensor
 
+from s4m.models.promptable.sam2_precision import cast_products
 from s4m.structures import replace_fields
 
 from .networks import TrainingStep
@@ -35,6 +36,7 @@ class OneByOne:
         from sam2.sam2_image_predictor import SAM2ImagePredictor
 
         model = refiner.segmenter_on(step.device).model
+        cast_products(model, torch.float32)
         self.refiner = refiner
         self.predictor: Any = SAM2ImagePredictor(model)
         side = model.image_size
@@ -101,7 +103,8 @@ def as_released(step: TrainingStep) -> Iterator[None]:
     SAM 2 runs in fp32, one image and one mask at a time; each decoder layer
     and image is matched by itself, by MMDetection's head, which is
     Mask2Former's; the losses on both kinds of images have one backward pass;
-    the teacher is moved tensor by tensor. The networks are the same.
+    the teacher is moved tensor by tensor. The networks are the same, with
+    this project's fused attention.
 
     Args:
         step (TrainingStep): Step of a ``SemiInstanceSegmentor``.

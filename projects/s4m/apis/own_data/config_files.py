@@ -193,7 +193,7 @@ def _student(s: Settings, unlabeled_images: Path, sam_checkpoint: str) -> str:
 ]"""
     loop, watch = '', ''
     if s.validations:
-        loop = "val_cfg = dict(type='TeacherStudentValLoop')\n"
+        loop = "val_cfg = dict(type='OnePassTeacherStudentValLoop')\n"
         patience = max(3, s.validations // 2)
         watch = f"""
     # Ends when half the validations have brought nothing.

@@ -177,8 +177,9 @@ class BatchedPointLossesMixin(BatchedLossesMixin):
                     )
                 ]
             ).float()
+            # Two coordinates of each candidate.
             for some in layer_slices(
-                layers, pairs * num_candidates, mask_preds[0].device
+                layers, 2 * pairs * num_candidates, mask_preds[0].device
             )
         ]
         points = torch.cat(

@@ -17,10 +17,13 @@ from s4m.structures.pseudo_instances import TARGET_FIELDS
 from s4m.utils.transfers import to_device
 
 from .batched_point_losses import BatchedPointLossesMixin
+from .query_decoding import QueryDecodingMixin
 
 
 @MODELS.register_module()
-class DistillMask2FormerHead(BatchedPointLossesMixin, Mask2FormerHead):
+class DistillMask2FormerHead(
+    QueryDecodingMixin, BatchedPointLossesMixin, Mask2FormerHead
+):
     """Mask2Former head for tensor masks, autocast and distillation.
 
     The head has the parameters and keys of MMDet's ``Mask2FormerHead``, and
@@ -28,6 +31,8 @@ class DistillMask2FormerHead(BatchedPointLossesMixin, Mask2FormerHead):
 
     * ground truth masks may be ``BitmapMasks`` or bool tensors, at image or
       at mask resolution, and are never converted to int64;
+    * what all decoder layers share is made once, see
+      :class:`QueryDecodingMixin`;
     * all decoder layers and images are matched at once, see
       :class:`BatchedLossesMixin`;
     * matching costs and losses run in fp32 inside autocast, since sums over

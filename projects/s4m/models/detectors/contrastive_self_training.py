@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from mmdet.models.utils import rename_loss_dict, reweight_loss_dict
+from mmdet.models.utils import rename_loss_dict
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
 from mmdet.structures.mask import BitmapMasks
@@ -20,6 +20,7 @@ from s4m.structures.masks import pad_masks, spatial_size
 from s4m.utils.transfers import to_device
 
 from ..losses import FeatureGrid, PixelContrastiveLoss
+from .loss_dicts import AddedLossesMixin, scale_losses
 
 #: Losses of a pass, features, and the mask and class logits of K queries; the
 #: last three may be None where no contrastive loss needs them.
@@ -29,7 +30,7 @@ Pass = tuple[dict[str, Tensor], Tensor | None, Tensor | None, Tensor | None]
 NOWHERE = -1e4
 
 
-class ContrastiveSelfTrainingMixin(metaclass=ABCMeta):
+class ContrastiveSelfTrainingMixin(AddedLossesMixin, metaclass=ABCMeta):
     """Mixin that adds SSKD's objective to an MMDet detector.
 
     List it before the detector:
@@ -191,9 +192,7 @@ class ContrastiveSelfTrainingMixin(metaclass=ABCMeta):
                 continue
             detector_losses, *predictions = self.loss_with_features(rgb, group)
             losses.update(
-                rename_loss_dict(
-                    prefix, reweight_loss_dict(detector_losses, weight)
-                )
+                rename_loss_dict(prefix, scale_losses(detector_losses, weight))
             )
             passes.append((rgb, group, *predictions))
         if self.loss_contrast is not None:

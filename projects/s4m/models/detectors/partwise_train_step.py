@@ -40,9 +40,11 @@ def partwise_train_step(
     """
     with optim_wrapper.optim_context(model):
         data = module.data_preprocessor(data, True)
-    *earlier, last = module.training_parts(data)
+    parts = module.training_parts(data)
+    del data
     logs: list[dict[str, Tensor]] = []
-    for part in earlier:
+    while len(parts) > 1:
+        part = parts.pop(0)
         with _no_sync(model), optim_wrapper.optim_context(model):
             losses = model._run_forward(part, mode='loss')
         loss, values = module.parse_losses(losses)
@@ -51,9 +53,9 @@ def partwise_train_step(
         optim_wrapper._inner_count -= 1
         logs.append(values)
         # Else these names would hold the graph while the next part runs.
-        del losses, loss
+        del losses, loss, part
     with optim_wrapper.optim_context(model):
-        losses = model._run_forward(last, mode='loss')
+        losses = model._run_forward(parts.pop(), mode='loss')
     loss, values = module.parse_losses(losses)
     optim_wrapper.update_params(loss)
     logs.append(values)

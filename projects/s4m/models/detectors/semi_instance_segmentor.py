@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from mmdet.models.detectors import SemiBaseDetector
-from mmdet.models.utils import rename_loss_dict, reweight_loss_dict
+from mmdet.models.utils import rename_loss_dict
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
 from mmdet.utils import ConfigType, InstanceList, OptConfigType
@@ -24,6 +24,7 @@ from s4m.structures.masks import spatial_size
 from ..batch_augments import valid_sizes
 from ..promptable import SegmenterOwner
 from .batch_norm_statistics import check_bn_stats, untouched_statistics
+from .loss_dicts import AddedLossesMixin, scale_losses
 from .partwise_train_step import partwise_train_step, split_branches
 from .semi_settings import train_settings
 from .student_heads import check_weights_are_read, kind_of_target_masks
@@ -34,7 +35,7 @@ _TEST_CFG = dict(
 
 
 @MODELS.register_module()
-class SemiInstanceSegmentor(SemiBaseDetector):
+class SemiInstanceSegmentor(AddedLossesMixin, SemiBaseDetector):
     """Mean-teacher instance segmentation: Guided Distillation and S4M.
 
     :meth:`pseudo_label` runs the parts in their order. Guided Distillation
@@ -205,11 +206,10 @@ class SemiInstanceSegmentor(SemiBaseDetector):
         ):
             labelled.append(sample.new())
             labelled[-1].gt_instances = target
-        losses.update(
-            self.loss_by_pseudo_instances(
-                normalize(steps.strong_images), labelled
-            )
-        )
+        view = normalize(steps.strong_images)
+        # The student's pass needs the memory of the steps before it.
+        del steps, labels
+        losses.update(self.loss_by_pseudo_instances(view, labelled))
         return losses
 
     @torch.no_grad()
@@ -274,9 +274,7 @@ class SemiInstanceSegmentor(SemiBaseDetector):
             dict[str, Tensor]: Losses named ``sup_*``.
         """
         losses = self.student.loss(batch_inputs, batch_data_samples)
-        return rename_loss_dict(
-            'sup_', reweight_loss_dict(losses, self.sup_weight)
-        )
+        return rename_loss_dict('sup_', scale_losses(losses, self.sup_weight))
 
     def loss_by_pseudo_instances(
         self, batch_inputs: Tensor, batch_data_samples: SampleList
@@ -296,7 +294,7 @@ class SemiInstanceSegmentor(SemiBaseDetector):
         with untouched_statistics(self.student, self.bn_stats == 'labeled'):
             losses = self.student.loss(batch_inputs, batch_data_samples)
         return rename_loss_dict(
-            'unsup_', reweight_loss_dict(losses, self.unsup_weight)
+            'unsup_', scale_losses(losses, self.unsup_weight or 0.0)
         )
 
     @torch.no_grad()

@@ -16,6 +16,7 @@ from s4m.utils.transfers import to_device
 from ..data_preprocessors import SemiDataPreprocessor, to_rgb
 from ..losses import similarity_rows
 from ..promptable import PromptableSegmenter, SegmenterOwner, token_index
+from .loss_dicts import AddedLossesMixin
 
 
 def sample_query_points(
@@ -51,7 +52,7 @@ def sample_query_points(
     return points
 
 
-class StructuralDistillMixin(SegmenterOwner):
+class StructuralDistillMixin(AddedLossesMixin, SegmenterOwner):
     """Mixin that adds structural distillation to the loss of a detector.
 
     List it before the detector: ``class X(StructuralDistillMixin, MaskRCNN)``;

@@ -3,12 +3,85 @@
 
 from __future__ import annotations
 
+import torch
+from mmcv.ops import multi_scale_deform_attn
 from mmcv.ops.multi_scale_deform_attn import (
     MultiScaleDeformableAttention,
-    MultiScaleDeformableAttnFunction,
     multi_scale_deformable_attn_pytorch,
 )
 from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+
+class SampledAttention(Function):
+    """mmcv's operator on a GPU, which computes in fp32 from any type.
+
+    mmcv's own function would keep the values in fp32 for the backward pass.
+    """
+
+    @staticmethod
+    def forward(
+        ctx,
+        values: Tensor,
+        shapes: Tensor,
+        starts: Tensor,
+        locations: Tensor,
+        weights: Tensor,
+        im2col_step: int,
+    ) -> Tensor:
+        """Sample the values, see :class:`EncoderAttention`.
+
+        Args:
+            ctx: Context of autograd.
+            values (Tensor): (B, L, heads, C / heads) values in any type.
+            shapes (Tensor): (E, 2) int64 (h, w) of the levels.
+            starts (Tensor): (E, ) int64 first position of each level.
+            locations (Tensor): (B, L, heads, E, P, 2) fp32 (x, y) in 0..1.
+            weights (Tensor): (B, L, heads, E, P) fp32 weights.
+            im2col_step (int): Number of images that the kernel takes at once.
+
+        Returns:
+            Tensor: (B, L, C) in the type of the values.
+        """
+        ctx.save_for_backward(values, shapes, starts, locations, weights)
+        ctx.im2col_step = im2col_step
+        output = multi_scale_deform_attn.ext_module.ms_deform_attn_forward(
+            values.float(),
+            shapes,
+            starts,
+            locations,
+            weights,
+            im2col_step=im2col_step,
+        )
+        return output.to(values.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):
+        """Return the gradients of values, locations and weights."""
+        values, shapes, starts, locations, weights = ctx.saved_tensors
+        wide = values.float()
+        grads = [torch.zeros_like(t) for t in (wide, locations, weights)]
+        multi_scale_deform_attn.ext_module.ms_deform_attn_backward(
+            wide,
+            shapes,
+            starts,
+            locations,
+            weights,
+            grad.float().contiguous(),
+            *grads,
+            im2col_step=ctx.im2col_step,
+        )
+        of_values, of_locations, of_weights = grads
+        return (
+            of_values.to(values.dtype),
+            None,
+            None,
+            of_locations,
+            of_weights,
+            None,
+        )
 
 
 class EncoderAttention(MultiScaleDeformableAttention):
@@ -17,6 +90,9 @@ class EncoderAttention(MultiScaleDeformableAttention):
     Parameters, keys and results are those of mmcv's class, whose ``forward``
     compares the number of positions with the sizes on the device, so that the
     host waits in each layer. Here both come from one source, the decoder.
+
+    Tokens may be bf16. Locations, weights and the sampling stay in fp32: bf16
+    would round a location to 1 / 256 of the image.
     """
 
     def forward(
@@ -30,12 +106,13 @@ class EncoderAttention(MultiScaleDeformableAttention):
         reference_points: Tensor | None = None,
         spatial_shapes: Tensor | None = None,
         level_start_index: Tensor | None = None,
+        level_widths: Tensor | None = None,
         **kwargs,
     ) -> Tensor:
         """Attend to P points around each reference point, on E levels.
 
         Args:
-            query (Tensor): (B, L, C) tokens.
+            query (Tensor): (B, L, C) tokens, of the type of the parameters.
             key (Tensor, optional): Not used.
             value (Tensor, optional): Not used; the queries are the values.
             identity (Tensor, optional): (B, L, C) that the result is added
@@ -49,6 +126,7 @@ class EncoderAttention(MultiScaleDeformableAttention):
                 which the sum of h x w is L.
             level_start_index (Tensor): (E, ) int64 first position of each
                 level.
+            level_widths (Tensor): (E, 1, 2) fp32 (w, h) of the levels.
             **kwargs: Not used.
 
         Returns:
@@ -56,6 +134,7 @@ class EncoderAttention(MultiScaleDeformableAttention):
         """
         assert key_padding_mask is None and self.batch_first
         assert reference_points is not None and spatial_shapes is not None
+        assert level_widths is not None
         batch, length, _ = query.shape
         heads = (batch, length, self.num_heads)
         per_head = (self.num_levels, self.num_points)
@@ -65,11 +144,12 @@ class EncoderAttention(MultiScaleDeformableAttention):
             query = query + query_pos
         offsets = self.sampling_offsets(query).view(*heads, *per_head, 2)
         weights = self.attention_weights(query).view(*heads, -1)
-        weights = weights.softmax(-1).view(*heads, *per_head)
-        sizes = spatial_shapes.flip(1)[:, None]
-        locations = reference_points[:, :, None, :, None] + offsets / sizes
+        weights = weights.softmax(-1, torch.float32).view(*heads, *per_head)
+        # Offsets in bf16 are promoted to fp32.
+        centres = reference_points[:, :, None, :, None]
+        locations = centres + offsets / level_widths
         if values.is_cuda:
-            output = MultiScaleDeformableAttnFunction.apply(
+            output = SampledAttention.apply(
                 values,
                 spatial_shapes,
                 level_start_index,
@@ -79,7 +159,7 @@ class EncoderAttention(MultiScaleDeformableAttention):
             )
         else:
             output = multi_scale_deformable_attn_pytorch(
-                values, spatial_shapes, locations, weights
-            )
+                values.float(), spatial_shapes, locations, weights
+            ).to(values.dtype)
         output = self.dropout(self.output_proj(output))
         return output + identity

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The deformable pixel decoder in fp32, without waits of the host."""
+"""The deformable pixel decoder in fp32 or bf16, without waits of the host."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 import torch.nn.functional as F
 from mmdet.models.layers import MSDeformAttnPixelDecoder
 from mmdet.registry import MODELS
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from s4m.structures.masks import spatial_size
+from s4m.utils.cast_parameters import CastParameters, autocast_dtype
 
 from .encoder_attention import EncoderAttention
 
@@ -29,6 +29,7 @@ class Geometry:
         sizes (tuple[tuple[int, int], ...]): (h, w) of the E levels that the
             encoder has, from coarse to fine.
         shapes (Tensor): (E, 2) int64, the sizes on the device.
+        widths (Tensor): (E, 1, 2) fp32 (w, h) of the levels.
         starts (Tensor): (E, ) int64 first position of each level among all L
             positions.
         positions (list[Tensor]): (1, C, h, w) position encoding of each
@@ -39,6 +40,7 @@ class Geometry:
 
     sizes: tuple[tuple[int, int], ...]
     shapes: Tensor
+    widths: Tensor
     starts: Tensor
     positions: list[Tensor]
     reference_points: Tensor
@@ -46,31 +48,42 @@ class Geometry:
 
 @MODELS.register_module()
 class Fp32MSDeformAttnPixelDecoder(MSDeformAttnPixelDecoder):
-    """Mask2Former's pixel decoder in fp32, also inside autocast.
+    """Mask2Former's pixel decoder, which samples in fp32, also in autocast.
 
-    The CUDA deformable attention of mmcv has no bf16 kernel, and Mask2Former
-    runs its decoder in fp32. Parameters, keys and results are those of
-    MMDet's decoder, which copies the sizes of the levels to the device and
-    back in each pass; here the host waits for nothing, and what depends on
-    the sizes alone is kept for the next pass.
+    Mask2Former runs its pixel decoder in fp32, and so does this class without
+    autocast and inside autocast in fp16, whose range the sums of the pyramid
+    may exceed. Inside autocast in bf16, which has the range of fp32, layers,
+    norms and convolutions run in bf16 with parameters that are cast once; the
+    deformable sampling, its locations and its weights stay in fp32
+    (:class:`.EncoderAttention`). ``bf16=False`` keeps fp32 there as well.
+
+    Parameters, keys and results are those of MMDet's decoder, which copies
+    the sizes of the levels to the device and back in each pass; here the host
+    waits for nothing, and what depends on the sizes alone is kept for the
+    next pass.
 
     Args:
         *args: Arguments of MMDet's ``MSDeformAttnPixelDecoder``.
         with_cp (bool): Whether the layers of the encoder recompute their
             activations in the backward pass, which saves memory and costs
             time. Defaults to False.
+        bf16 (bool): Whether to compute in bf16 where autocast does. Defaults
+            to True.
         **kwargs: Arguments of MMDet's ``MSDeformAttnPixelDecoder``.
     """
 
-    def __init__(self, *args, with_cp: bool = False, **kwargs) -> None:
+    def __init__(
+        self, *args, with_cp: bool = False, bf16: bool = True, **kwargs
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.with_cp = with_cp
+        self.bf16 = bf16
         for layer in self.encoder.layers:
             layer.self_attn = EncoderAttention(**layer.self_attn_cfg)
         self._geometries: dict[tuple, Geometry] = {}
 
     def forward(self, feats: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Decode a pyramid in fp32.
+        """Decode a pyramid.
 
         Args:
             feats (list[Tensor]): (B, C_i, h_i, w_i) levels from fine to
@@ -78,12 +91,21 @@ class Fp32MSDeformAttnPixelDecoder(MSDeformAttnPixelDecoder):
 
         Returns:
             tuple: (B, C, h, w) mask features and the memory levels, from low
-            to high resolution.
+            to high resolution, in fp32 or bf16.
         """
-        with torch.autocast(feats[0].device.type, enabled=False):
-            return self._decode([f.float() for f in feats])
+        device = feats[0].device
+        dtype = torch.float32
+        if self.bf16 and autocast_dtype(device) == torch.bfloat16:
+            dtype = torch.bfloat16
+        with (
+            torch.autocast(device.type, enabled=False),
+            CastParameters(self.modules(), dtype) as cast,
+        ):
+            return self._decode([f.to(dtype) for f in feats], cast)
 
-    def _decode(self, feats: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    def _decode(
+        self, feats: list[Tensor], cast: CastParameters
+    ) -> tuple[Tensor, list[Tensor]]:
         num_finer = self.num_input_levels - self.num_encoder_levels
         coarse = feats[num_finer:][::-1]
         geometry = self._geometry(coarse)
@@ -96,7 +118,10 @@ class Fp32MSDeformAttnPixelDecoder(MSDeformAttnPixelDecoder):
                 geometry.positions, self.level_encoding.weight, strict=True
             )
         ]
-        memory = self._encode(_tokens(projected), _tokens(positions), geometry)
+        tokens = _tokens(projected)
+        memory = self._encode(
+            tokens, _tokens(positions).to(tokens.dtype), geometry, cast
+        )
         counts = [height * width for height, width in geometry.sizes]
         outs = [
             part.unflatten(-1, size)
@@ -106,32 +131,43 @@ class Fp32MSDeformAttnPixelDecoder(MSDeformAttnPixelDecoder):
         ]
         for i, level in enumerate(reversed(feats[:num_finer])):
             lateral = self.lateral_convs[i](level)
+            # In fp32, since its backward pass adds up gradients.
             above = F.interpolate(
-                outs[-1],
+                outs[-1].float(),
                 lateral.shape[-2:],
                 mode='bilinear',
                 align_corners=False,
             )
-            outs.append(self.output_convs[i](lateral + above))
+            level = (lateral + above).to(lateral.dtype)
+            outs.append(self.output_convs[i](level))
         return self.mask_feature(outs[-1]), outs[: self.num_outs]
 
     def _encode(
-        self, tokens: Tensor, positions: Tensor, geometry: Geometry
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        geometry: Geometry,
+        cast: CastParameters,
     ) -> Tensor:
         options = dict(
             query_pos=positions,
             key_padding_mask=None,
             spatial_shapes=geometry.shapes,
+            level_widths=geometry.widths,
             reference_points=geometry.reference_points,
             level_start_index=geometry.starts,
             valid_ratios=None,
         )
         if not (self.with_cp and torch.is_grad_enabled()):
             return self.encoder(query=tokens, **options)
+
+        def run(layer: nn.Module, tokens: Tensor) -> Tensor:
+            # The backward pass calls it again, after the decoder's block.
+            with cast:
+                return layer(tokens, **options)
+
         for layer in self.encoder.layers:
-            tokens = checkpoint(
-                partial(layer, **options), tokens, use_reentrant=False
-            )
+            tokens = checkpoint(run, layer, tokens, use_reentrant=False)
         return tokens
 
     def _geometry(self, levels: list[Tensor]) -> Geometry:
@@ -167,6 +203,7 @@ class Fp32MSDeformAttnPixelDecoder(MSDeformAttnPixelDecoder):
         return Geometry(
             sizes,
             shapes.to(device),
+            shapes.flip(1)[:, None].float().to(device),
             starts.to(device),
             positions,
             reference.repeat(1, 1, len(sizes), 1).to(device),

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+import math
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +14,6 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from s4m.structures.masks import spatial_size
-from s4m.utils.mixed_precision import computes_in_bf16
 
 from .promptable_segmenter import (
     PromptableSegmenter,
@@ -22,10 +22,10 @@ from .promptable_segmenter import (
     token_index,
 )
 from .sam2_build import build_sam2_model, load_sam2_checkpoint
+from .sam2_precision import DTYPES, sam2_precision
 
 _PIXEL_MEAN = (0.485, 0.456, 0.406)
 _PIXEL_STD = (0.229, 0.224, 0.225)
-_DTYPES = ('float32', 'bfloat16', 'float16')
 
 # Image tokens of all prompts of a decoder call on a CPU. With more tokens, the
 # maps exceed the caches and a prompt takes up to 1.7 times as long
@@ -50,7 +50,7 @@ class SAM2Segmenter(PromptableSegmenter):
         image_size (int, optional): Side of the input in pixels. Defaults to
             the value in the yaml.
         chunk_size (int): Largest number of prompts that are decoded at once,
-            see :meth:`decode_chunk`. Defaults to 32.
+            see :meth:`decode_chunk`. Defaults to 48.
         dtype (str, optional): Autocast dtype of encoder and decoder, which
             does not depend on the surrounding autocast: ``float32``,
             ``bfloat16`` or ``float16``. Defaults to None: bf16 for a frozen
@@ -79,7 +79,7 @@ class SAM2Segmenter(PromptableSegmenter):
         checkpoint: str | None,
         sha256: str | None = None,
         image_size: int | None = None,
-        chunk_size: int = 32,
+        chunk_size: int = 48,
         dtype: str | None = None,
         frozen: bool = True,
         trainable: Sequence[str] | None = None,
@@ -87,8 +87,8 @@ class SAM2Segmenter(PromptableSegmenter):
         super().__init__(frozen)
         if chunk_size < 1:
             raise ValueError(f'chunk_size must be >= 1, got {chunk_size}')
-        if dtype not in (None, *_DTYPES):
-            raise ValueError(f'dtype must be one of {_DTYPES}, got {dtype!r}')
+        if dtype not in (None, *DTYPES):
+            raise ValueError(f'dtype must be one of {DTYPES}, got {dtype!r}')
         self.chunk_size = chunk_size
         self.dtype = dtype
         self.model = build_sam2_model(config, image_size)
@@ -179,8 +179,10 @@ class SAM2Segmenter(PromptableSegmenter):
         decoder = self.model.sam_mask_decoder
         with self._context(coords.device):
             dense_pe = self.model.sam_prompt_encoder.get_dense_pe()
-            step = self.decode_chunk(embeddings)
-            for start in range(0, len(coords), step):
+            # Chunks of equal size, which need the least memory.
+            chunks = math.ceil(len(coords) / self.decode_chunk(embeddings))
+            step = math.ceil(len(coords) / max(1, chunks))
+            for start in range(0, len(coords), max(1, step)):
                 part = slice(start, start + step)
                 sparse, dense = self.model.sam_prompt_encoder(
                     points=(coords[part], labels[part]), boxes=None, masks=None
@@ -256,16 +258,8 @@ class SAM2Segmenter(PromptableSegmenter):
         height, width = embeddings.grid_size
         return max(1, min(self.chunk_size, _CPU_TOKENS // (height * width)))
 
-    @contextmanager
-    def _context(self, device: torch.device) -> Iterator[None]:
-        dtype = self.dtype or 'float32'
-        if self.dtype is None and self.frozen and computes_in_bf16(device):
-            dtype = 'bfloat16'
-        autocast = torch.autocast(
-            device.type, getattr(torch, dtype), enabled=dtype != 'float32'
-        )
-        with torch.no_grad() if self.frozen else nullcontext(), autocast:
-            yield
+    def _context(self, device: torch.device) -> AbstractContextManager:
+        return sam2_precision(self.model, self.dtype, self.frozen, device)
 
     def _prompts(
         self,
