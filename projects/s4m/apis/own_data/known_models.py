@@ -84,38 +84,38 @@ def _rtmdet(name: str, per_mpx: float, fixed: float, about: str) -> KnownModel:
     )
 
 
-#: Memory of Mask2Former-R50 was measured (docs/results/gpu.md); that of the
-#: other networks is an estimate from their sizes.
+#: Memory of Mask2Former-R50 and Swin-L is that of the simulated device and 0.5
+#: GiB (docs/results/gpu.md); that of the others is a guess between them.
 MODELS: dict[str, KnownModel] = {
     model.name: model
     for model in (
         _mask2former(
             'r50',
             'r50_8xb2-lsj-50e_coco',
-            1.9,
-            2.6,
+            1.15,
+            1.7,
             '44 M parameters; the default on a GPU',
             base='r50_finetune',
         ),
         _mask2former(
             'swin_s',
             'swin-s-p4-w7-224_8xb2-lsj-50e_coco',
-            2.9,
-            2.9,
+            2.2,
+            2.1,
             '69 M parameters',
         ),
         _mask2former(
             'swin_b',
             'swin-b-p4-w12-384-in21k_8xb2-lsj-50e_coco-panoptic',
-            4.0,
-            3.5,
+            3.0,
+            2.6,
             '107 M parameters',
         ),
         _mask2former(
             'swin_l',
             'swin-l-p4-w12-384-in21k_16xb1-lsj-100e_coco-panoptic',
-            6.0,
-            5.0,
+            4.3,
+            4.6,
             '216 M parameters; the most accurate and the slowest',
         ),
         _rtmdet('s', 1.2, 1.5, '10 M parameters; fast'),
