@@ -9,7 +9,7 @@ resize_crop = dict(
     # than its size, and large images, whose nuclei are large, shrink more.
     scales=[(4096, short) for short in (256, 320, 384, 448, 512)],
     resize_type='ResizeCrop',
-    crop_size=(256, 256),
+    crop_size=(192, 192),
     # Most of an image's nuclei are outside the crop: as targets they would take
     # the queries of the visible ones.
     keep_empty=False,
@@ -20,6 +20,7 @@ train_pipeline = [*steps, _base_.pack]
 
 # The main process loads the small images, since the bed is for few cores.
 train_dataloader = dict(
+    batch_size=2,
     num_workers=0,
     persistent_workers=False,
     dataset=dict(

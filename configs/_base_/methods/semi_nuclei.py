@@ -1,7 +1,7 @@
-# Guided Distillation on Nuclei, 4 + 4 images, for any detector.
+# Guided Distillation on Nuclei, 2 + 2 images, for any detector.
 _base_ = [
     '../datasets/nuclei_semi.py',
-    '../schedules/nuclei_600.py',
+    '../schedules/nuclei_400.py',
     './semi_supervised.py',
 ]
 
@@ -12,14 +12,14 @@ val_cfg = dict(type='TeacherStudentValLoop')
 # The share of the burn-in and the decay over the training are those of Shapes.
 default_hooks = dict(
     mean_teacher=dict(
-        type='BurnInMeanTeacherHook', burn_in=375, momentum=0.027
+        type='BurnInMeanTeacherHook', burn_in=250, momentum=0.06
     ),
     # The unlabelled images have annotations, which show what is wrong.
     drift_log=dict(
         _base_.drift_log,
         monitor='student/coco/segm_mAP',
         ann_file=_base_.data_root + 'annotations/train.json',
-        num_images=20,
+        num_images=10,
     ),
 )
-auto_scale_lr = dict(base_batch_size=8)
+auto_scale_lr = dict(base_batch_size=4)

@@ -15,8 +15,6 @@ from .splits import value_of
 from .stages import Stage, stages_of
 
 _BURN_IN = 'default_hooks.mean_teacher.burn_in'
-#: Validations of a run; the curves of a table's report have this many points.
-VALIDATIONS = 10
 
 
 @dataclass(frozen=True)
@@ -32,6 +30,8 @@ class Bed:
         val_images (int, optional): Number of images of a validation during
             training. Defaults to None, all of them. A test at the end always
             has all images.
+        validations (int): Validations of a run; the curves of a report have
+            this many points. Defaults to 10.
     """
 
     name: str
@@ -39,6 +39,7 @@ class Bed:
     iters: int
     metrics: dict[str, str]
     val_images: int | None = None
+    validations: int = 10
 
 
 BEDS = {
@@ -56,8 +57,14 @@ BEDS = {
     'nuclei': Bed(
         'Nuclei',
         'nuclei_14p',
-        600,
-        {'AP': 'coco/segm_mAP', 'AP50': 'coco/segm_mAP_50'},
+        400,
+        {
+            'AP': 'coco/segm_mAP',
+            'AP50': 'coco/segm_mAP_50',
+            'AP75': 'coco/segm_mAP_75',
+        },
+        val_images=10,
+        validations=5,
     ),
 }
 
@@ -139,7 +146,7 @@ class Row:
         """Derive the stages of this row; rows share equal stages."""
 
         def options_of(cfg: Config) -> dict[str, Any]:
-            options = schedule(cfg, iters, seed, VALIDATIONS)
+            options = schedule(cfg, iters, seed, bed.validations)
             if bed.val_images is not None:
                 options['val_dataloader.dataset.indices'] = bed.val_images
             return options

@@ -18,7 +18,7 @@ from mmdet.utils import ConfigType, InstanceList, reduce_mean
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-#: Number of elements of the largest tensor that resizing masks makes. On a
+#: Number of elements of the largest tensor that predicting masks makes. On a
 #: CPU, larger tensors exceed the caches; on a GPU, pieces are launches.
 MAX_ELEMENTS = dict(cpu=2**20, cuda=2**25)
 
@@ -156,25 +156,41 @@ class BatchedRTMDetInsHead(RTMDetInsSepBNHead):
         results = results[index]
         results.scores = boxes[:, -1]
         results = results[: cfg.max_per_img]
-        logits = self._mask_predict_by_feat_single(
-            mask_feat, results.kernels, results.priors
-        )
-        size = [
-            side * self.prior_generator.strides[0][0]
-            for side in logits.shape[-2:]
-        ]
+        stride = self.prior_generator.strides[0][0]
+        size = tuple(side * stride for side in mask_feat.shape[-2:])
         sizes = [size]
         shape = size
         if rescale:
-            scaled = [
-                math.ceil(size[0] * back[1]),
-                math.ceil(size[1] * back[0]),
-            ]
+            scaled = tuple(
+                math.ceil(side * factor)
+                for side, factor in zip(size, back[::-1], strict=True)
+            )
             if scaled != size:
                 sizes.append(scaled)
             shape = img_meta['ori_shape'][:2]
-        results.masks = binary_masks(logits, sizes, shape, cfg.mask_thr_binary)
+        results.masks = torch.cat(
+            [
+                binary_masks(
+                    self._mask_predict_by_feat_single(
+                        mask_feat, kernels, priors
+                    ),
+                    sizes,
+                    shape,
+                    cfg.mask_thr_binary,
+                )
+                for kernels, priors in zip(
+                    results.kernels.split(self._piece(mask_feat)),
+                    results.priors.split(self._piece(mask_feat)),
+                    strict=True,
+                )
+            ]
+        )
         return results
+
+    def _piece(self, mask_feat: Tensor) -> int:
+        """Number of objects whose masks are predicted at once."""
+        height, width = mask_feat.shape[-2:]
+        return pieces(mask_feat, self.dyconv_channels * height * width)
 
     # ---------------------------------------------------------------- losses
     def _get_targets_single(
@@ -326,9 +342,20 @@ def center_of_mass(masks: Tensor, eps: float = 1e-7) -> Tensor:
     return torch.stack([center(columns), center(rows)], dim=1)
 
 
+def pieces(tensor: Tensor, elements: int) -> int:
+    """Return how many objects a step takes, at least one.
+
+    Args:
+        tensor (Tensor): A tensor on the device of the step.
+        elements (int): Number of elements that an object needs.
+    """
+    limit = MAX_ELEMENTS.get(tensor.device.type, MAX_ELEMENTS['cuda'])
+    return max(1, limit // elements)
+
+
 def binary_masks(
     logits: Tensor,
-    sizes: list[list[int]],
+    sizes: list[tuple[int, int]],
     shape: tuple[int, int],
     threshold: float,
 ) -> Tensor:
@@ -336,7 +363,7 @@ def binary_masks(
 
     Args:
         logits (Tensor): (n, h, w) mask logits.
-        sizes (list[list[int]]): Sizes (height, width) of the resizing steps,
+        sizes (list[tuple[int, int]]): Sizes (height, width) of the resizing steps,
             bilinear ones, which follow one another.
         shape (tuple[int, int]): Height and width to which the top left part
             is cropped.
@@ -347,15 +374,14 @@ def binary_masks(
 
     Example:
         >>> logits = torch.tensor([[[4.0, -4.0], [4.0, -4.0]]])
-        >>> binary_masks(logits, [[4, 4]], (1, 4), 0.5).tolist()
+        >>> binary_masks(logits, [(4, 4)], (1, 4), 0.5).tolist()
         [[[True, True, False, False]]]
     """
     height = min(shape[0], sizes[-1][0])
     width = min(shape[1], sizes[-1][1])
     masks = logits.new_empty((len(logits), height, width), dtype=torch.bool)
     largest = max(size[0] * size[1] for size in sizes)
-    limit = MAX_ELEMENTS.get(logits.device.type, MAX_ELEMENTS['cuda'])
-    piece = max(1, limit // largest)
+    piece = pieces(logits, largest)
     # The sigmoid is monotonic.
     level = math.log(threshold / (1 - threshold))
     for some, out in zip(logits.split(piece), masks.split(piece), strict=True):
