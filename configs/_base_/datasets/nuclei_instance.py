@@ -20,7 +20,7 @@ train_pipeline = [*steps, _base_.pack]
 
 # The main process loads the small images, since the bed is for few cores.
 train_dataloader = dict(
-    batch_size=2,
+    batch_size=4,
     num_workers=0,
     persistent_workers=False,
     dataset=dict(

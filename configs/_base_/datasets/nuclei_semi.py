@@ -1,4 +1,4 @@
-# Nuclei, 2 labelled and 2 unlabelled images per batch, with Cityscapes' views.
+# Nuclei, 4 labelled and 4 unlabelled images per batch, with Cityscapes' views.
 # The unlabelled set is all 44 images, the 6 labelled ones among them, as in S4M.
 _base_ = './nuclei_instance.py'
 
@@ -18,10 +18,8 @@ labeled_dataset = dict(
 train_dataloader = dict(
     _base_.semi_dataloader,
     _delete_=True,
-    batch_size=4,
     num_workers=0,
     persistent_workers=False,
-    sampler=dict(_base_.semi_dataloader.sampler, num_labeled=2, num_unlabeled=2),
     dataset=dict(
         type='SemiDataset',
         labeled=labeled_dataset,

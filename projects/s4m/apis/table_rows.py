@@ -57,7 +57,7 @@ BEDS = {
     'nuclei': Bed(
         'Nuclei',
         'nuclei_14p',
-        400,
+        240,
         {
             'AP': 'coco/segm_mAP',
             'AP50': 'coco/segm_mAP_50',
