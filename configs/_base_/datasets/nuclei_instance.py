@@ -7,9 +7,9 @@ resize_crop = dict(
     type='RandomChoiceResize',
     # Half to twice the image's own size for most images. No crop is smaller
     # than its size, and large images, whose nuclei are large, shrink more.
-    scales=[(4096, short) for short in (256, 320, 384, 448, 512)],
+    scales=[(4096, short) for short in (192, 224, 256, 320, 384)],
     resize_type='ResizeCrop',
-    crop_size=(192, 192),
+    crop_size=(128, 128),
     # Most of an image's nuclei are outside the crop: as targets they would take
     # the queries of the visible ones.
     keep_empty=False,
