@@ -1132,8 +1132,8 @@ TABLE = [
             checkpoint_interval=240,
             labeled_batch=4,
             base_batch_size=4,
-            crop=[192, 192],
-            scales=[[4096, s] for s in (256, 320, 384, 448, 512)],
+            crop=[128, 128],
+            scales=[[4096, s] for s in (192, 224, 256, 320, 384)],
             labeled_colors=[32, [0.5, 1.5], [0.5, 1.5], 18],
             kept='visible objects',
             labeled_file='annotations/labeled_6.json',
@@ -1154,8 +1154,13 @@ TABLE = [
     ),
     Row(
         ('mixing/*nuclei_*',),
-        "here: RTMDet's rate and clipping",
-        dict(lr=2e-3, clip=35),
+        "here: RTMDet's clipping, the pixels of the pretrained backbone",
+        dict(
+            lr=2e-3,
+            clip=35,
+            pixel_mean=[123.675, 116.28, 103.53],
+            pixel_std=[58.395, 57.12, 57.375],
+        ),
     ),
     Row(
         NUCLEI_STUDENT,

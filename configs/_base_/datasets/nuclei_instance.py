@@ -5,7 +5,7 @@ data_root = 'examples/nuclei/'
 classes = ('nucleus',)
 resize_crop = dict(
     type='RandomChoiceResize',
-    # Half to twice the image's own size for most images. No crop is smaller
+    # 0.75 to 1.5 times the size of most images. No crop is smaller
     # than its size, and large images, whose nuclei are large, shrink more.
     scales=[(4096, short) for short in (192, 224, 256, 320, 384)],
     resize_type='ResizeCrop',

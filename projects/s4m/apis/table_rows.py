@@ -175,6 +175,7 @@ def _weight(value: float) -> Row:
 
 
 GUIDED = 'guided_distillation'
+RTMDET = 'rtmdet_ins'
 _NMS = {'model.pseudo_labeler.nms_iou_thr': 0.5}
 TABLES = {
     'methods': (
@@ -242,6 +243,18 @@ TABLES = {
             {'model.pseudo_labeler.cls_thr': 0.85},
             'thr85',
         ),
+    ),
+    # The bed Nuclei's; a detector suppresses duplicates itself.
+    'detector': (
+        Row('Supervised', f'supervised_{RTMDET}'),
+        Row('Guided Distillation', f'{GUIDED}_{RTMDET}'),
+        Row(
+            'Guided Distillation, soft weights',
+            f'{GUIDED}_{RTMDET}',
+            {'model.pseudo_labeler.weight_by': 'score'},
+            'soft',
+        ),
+        Row('PR', f's4m_pr_{RTMDET}'),
     ),
     # SSKD: stages, terms of the loss, negatives.
     'sskd_stages': (
