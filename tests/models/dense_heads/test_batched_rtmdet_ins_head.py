@@ -41,8 +41,8 @@ def heads() -> dict:
 def features(batch: int) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
     return [
-        torch.randn(batch, 64, SIDE // s, SIDE // s, generator=generator)
-        for s in (8, 16, 32)
+        torch.randn(batch, 48, SIDE // s, SIDE // s, generator=generator)
+        for s in (4, 8, 16)
     ]
 
 
@@ -94,9 +94,11 @@ def test_losses_and_gradients_are_mmdets(heads: dict, counts: list) -> None:
             }
         )
     torch.testing.assert_close(values[1], values[0], rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(
-        gradients[1], gradients[0], rtol=1e-3, atol=1e-4
-    )
+    stock, ours = gradients
+    assert ours.keys() == stock.keys()
+    for name, want in stock.items():
+        error = (ours[name] - want).abs().max()
+        assert error <= 1e-4 * want.abs().max() + 1e-6, name
 
 
 @pytest.mark.parametrize(
