@@ -305,7 +305,7 @@ class BatchedRTMDetInsHead(RTMDetInsSepBNHead):
         factor = reduce_mean(pred.new_tensor([len(pred)])).clamp(min=1)
         if not len(pred):
             return mask_feats.sum() * 0
-        height, width = item.masks.shape[-2:]
+        width = item.masks.shape[-1]
         pred = F.interpolate(
             pred[None],
             scale_factor=(width // stride) // pred.shape[-1],
@@ -363,8 +363,8 @@ def binary_masks(
 
     Args:
         logits (Tensor): (n, h, w) mask logits.
-        sizes (list[tuple[int, int]]): Sizes (height, width) of the resizing steps,
-            bilinear ones, which follow one another.
+        sizes (list[tuple[int, int]]): Sizes (height, width) of the bilinear
+            resizing steps, which follow one another.
         shape (tuple[int, int]): Height and width to which the top left part
             is cropped.
         threshold (float): Probability that a pixel of a mask exceeds.
