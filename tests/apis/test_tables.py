@@ -239,14 +239,14 @@ def test_curves__of_a_log(tmp_path):
     }
 
 
-@pytest.mark.parametrize('name', ['methods', 'remedies'])
+@pytest.mark.parametrize('name', ['methods', 'remedies', 'detector'])
 def test_nuclei__rows(tmp_path, name):
     nuclei = BEDS['nuclei']
     for row in TABLES[name]:
         stage = row.stages(nuclei, 100, 0, tmp_path)[-1]
         assert stage.makes.name == row.run(nuclei)
         cfg = stage.load()
-        assert cfg.train_cfg.val_interval == 10
+        assert cfg.train_cfg.val_interval == 20
         for key, value in row.options.items():
             assert value_of(cfg, key) == value
 

@@ -102,11 +102,11 @@ def test_samples__crops_with_visible_nuclei(semi_cfg):
     dataset = DATASETS.build(semi_cfg.train_dataloader.dataset)
     for index in range(6):
         item = dataset[DrawIndex(index, (0, 100, index))]
-        assert item['inputs']['sup'].shape == (3, 256, 256)
+        assert item['inputs']['sup'].shape == (3, 128, 128)
         masks = item['data_samples']['sup'].gt_instances.masks
         assert len(masks) and masks.to_ndarray().any((1, 2)).all()
     item = dataset[DrawIndex(len(dataset) - 1, (0, 100, 9))]
-    assert item['inputs']['unsup_student'].shape == (3, 256, 256)
+    assert item['inputs']['unsup_student'].shape == (3, 128, 128)
 
 
 def test_validation__images_keep_their_size(semi_cfg):

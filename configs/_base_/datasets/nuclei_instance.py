@@ -5,11 +5,11 @@ data_root = 'examples/nuclei/'
 classes = ('nucleus',)
 resize_crop = dict(
     type='RandomChoiceResize',
-    # Half to twice the image's own size for most images. No crop is smaller
+    # 0.75 to 1.5 times the size of most images. No crop is smaller
     # than its size, and large images, whose nuclei are large, shrink more.
-    scales=[(4096, short) for short in (256, 320, 384, 448, 512)],
+    scales=[(4096, short) for short in (192, 224, 256, 320, 384)],
     resize_type='ResizeCrop',
-    crop_size=(256, 256),
+    crop_size=(128, 128),
     # Most of an image's nuclei are outside the crop: as targets they would take
     # the queries of the visible ones.
     keep_empty=False,
@@ -20,6 +20,7 @@ train_pipeline = [*steps, _base_.pack]
 
 # The main process loads the small images, since the bed is for few cores.
 train_dataloader = dict(
+    batch_size=4,
     num_workers=0,
     persistent_workers=False,
     dataset=dict(

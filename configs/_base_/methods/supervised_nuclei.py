@@ -2,5 +2,5 @@
 _base_ = [
     '../models/mask2former_nano_nuclei.py',
     '../datasets/nuclei_instance.py',
-    '../schedules/nuclei_600.py',
+    '../schedules/nuclei_240.py',
 ]

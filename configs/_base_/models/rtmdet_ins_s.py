@@ -39,7 +39,7 @@ model = dict(
         act_cfg=act_cfg,
     ),
     bbox_head=dict(
-        type='RTMDetInsSepBNHead',
+        type='BatchedRTMDetInsHead',
         num_classes=num_classes,
         in_channels=128,
         feat_channels=128,

@@ -30,6 +30,7 @@ from .prediction import config_classes
 #: MMDetection's class with the same parameters and keys, by plugin class.
 STOCK_TYPES = {
     'BatchedMaskFormerHead': 'MaskFormerHead',
+    'BatchedRTMDetInsHead': 'RTMDetInsSepBNHead',
     'ContrastiveMask2Former': 'Mask2Former',
     'DistillCondInst': 'CondInst',
     'DistillMask2Former': 'Mask2Former',

@@ -15,8 +15,6 @@ from .splits import value_of
 from .stages import Stage, stages_of
 
 _BURN_IN = 'default_hooks.mean_teacher.burn_in'
-#: Validations of a run; the curves of a table's report have this many points.
-VALIDATIONS = 10
 
 
 @dataclass(frozen=True)
@@ -32,6 +30,8 @@ class Bed:
         val_images (int, optional): Number of images of a validation during
             training. Defaults to None, all of them. A test at the end always
             has all images.
+        validations (int): Validations of a run; the curves of a report have
+            this many points. Defaults to 10.
     """
 
     name: str
@@ -39,6 +39,7 @@ class Bed:
     iters: int
     metrics: dict[str, str]
     val_images: int | None = None
+    validations: int = 10
 
 
 BEDS = {
@@ -56,8 +57,14 @@ BEDS = {
     'nuclei': Bed(
         'Nuclei',
         'nuclei_14p',
-        600,
-        {'AP': 'coco/segm_mAP', 'AP50': 'coco/segm_mAP_50'},
+        240,
+        {
+            'AP': 'coco/segm_mAP',
+            'AP50': 'coco/segm_mAP_50',
+            'AP75': 'coco/segm_mAP_75',
+        },
+        val_images=10,
+        validations=5,
     ),
 }
 
@@ -88,7 +95,8 @@ def schedule(
         'train_cfg.max_iters': iters,
         'train_cfg.val_begin': interval,
         'train_cfg.val_interval': interval,
-        'default_hooks.checkpoint.interval': max(1, iters // 4),
+        # MMEngine formats the config in every checkpoint, which takes seconds.
+        'default_hooks.checkpoint.interval': max(1, iters // 2),
         # 40 points make a curve.
         'default_hooks.logger.interval': max(1, iters // 40),
         'randomness.seed': seed,
@@ -139,7 +147,7 @@ class Row:
         """Derive the stages of this row; rows share equal stages."""
 
         def options_of(cfg: Config) -> dict[str, Any]:
-            options = schedule(cfg, iters, seed, VALIDATIONS)
+            options = schedule(cfg, iters, seed, bed.validations)
             if bed.val_images is not None:
                 options['val_dataloader.dataset.indices'] = bed.val_images
             return options
@@ -168,7 +176,14 @@ def _weight(value: float) -> Row:
 
 
 GUIDED = 'guided_distillation'
+RTMDET = 'rtmdet_ins'
 _NMS = {'model.pseudo_labeler.nms_iou_thr': 0.5}
+#: Weights that rise from 0 to 1 where the precision of RTMDet's labels does.
+_SOFT = {
+    'model.pseudo_labeler.score_thr': 0.35,
+    'model.pseudo_labeler.weight_by': 'score',
+    'model.pseudo_labeler.weight_range': [0.35, 0.5],
+}
 TABLES = {
     'methods': (
         Row('Supervised', 'supervised'),
@@ -241,6 +256,18 @@ TABLES = {
             {'model.pseudo_labeler.cls_thr': 0.85},
             'thr85',
         ),
+    ),
+    # The bed Nuclei's; a detector suppresses duplicates itself.
+    'detector': (
+        Row('Supervised', f'supervised_{RTMDET}'),
+        Row('Guided Distillation', f'{GUIDED}_{RTMDET}'),
+        Row(
+            'Guided Distillation, soft weights',
+            f'{GUIDED}_{RTMDET}',
+            _SOFT,
+            'soft',
+        ),
+        Row('PR, soft weights', f's4m_pr_{RTMDET}', _SOFT, 'soft'),
     ),
     # SSKD: stages, terms of the loss, negatives.
     'sskd_stages': (

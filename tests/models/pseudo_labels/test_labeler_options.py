@@ -112,6 +112,19 @@ def test_weights__are_scores_or_mask2formers_scores():
     assert item.weights.tolist() == pytest.approx(want)
 
 
+def test_weights__rise_over_a_range_of_scores():
+    scores = [0.3, 0.4, 0.5, 0.55, 0.9]
+    columns = [(0, 4), (4, 8), (8, 12), (12, 16), (2, 6)]
+    out = _predictions([0, 1, 0, 1, 0], scores, _masks(*columns))
+    options = dict(score_thr=0.35, size_thr=4, weight_by='score')
+    labeler = PredictionPseudoLabeler(**options, weight_range=(0.4, 0.6))
+    (item,) = labeler(out, out)
+    assert item.scores.tolist() == pytest.approx(scores[1:])
+    assert item.weights.tolist() == pytest.approx([0, 0.5, 0.75, 1], abs=1e-6)
+    (item,) = PredictionPseudoLabeler(**options)(out, out)
+    assert torch.equal(item.weights, item.scores)
+
+
 @pytest.mark.parametrize(
     ('type_', 'options', 'message'),
     [
@@ -122,6 +135,16 @@ def test_weights__are_scores_or_mask2formers_scores():
         ('PredictionPseudoLabeler', dict(nms_iou_thr=-1), 'nms_iou_thr'),
         # There are no soft masks to score.
         ('PredictionPseudoLabeler', dict(weight_by='mask_score'), 'weight_by'),
+        (
+            'PredictionPseudoLabeler',
+            dict(weight_by='score', weight_range=(0.5, 0.4)),
+            r'weight_range .*\(0\.5, 0\.4\)',
+        ),
+        (
+            'PredictionPseudoLabeler',
+            dict(weight_range=(0.3, 0.4)),
+            'weight_range.* no effect',
+        ),
         ('PseudoLabelRefiner', dict(min_refine_iou=1.1), 'min_refine_iou'),
         ('PseudoLabelRefiner', dict(min_refine_iou=None), 'min_refine_iou'),
         ('PseudoLabelRefiner', dict(nms_iou_thr='0.5'), 'nms_iou_thr'),

@@ -45,6 +45,7 @@ def check_weights_are_read(student: nn.Module, targets: InstanceList) -> None:
             f'weight_by_iou), which the {type(student).__name__} of the '
             'student does not read. '
             'Remove the option, or train a DistillMask2FormerHead, a '
-            'BatchedMaskFormerHead or a head of yours that reads weights '
+            'BatchedMaskFormerHead, a BatchedRTMDetInsHead or a head of '
+            'yours that reads weights '
             'and has the class attribute reads_weights = True.'
         )

@@ -43,9 +43,16 @@ class PredictionPseudoLabeler(PseudoLabeler):
         weight_by (str, optional): Weight of a pseudo-label in the student's
             losses; ``score`` is the detector's score. Defaults to None, no
             weights.
+        weight_range (Sequence[float]): Scores (low, high) at which the weight
+            is 0 and 1; it is linear between them. Between the two, an object
+            is neither a full label nor, as without a label, background: a
+            detector whose scores are low, like RTMDet's, which estimate an
+            IoU, needs this. Defaults to (0, 1), where the weight is the
+            score.
 
     Raises:
-        ValueError: if an argument is out of range.
+        ValueError: if an argument is out of range, or ``weight_range`` is
+            given without ``weight_by``.
 
     Example:
         >>> pred = InstanceData(
@@ -65,8 +72,21 @@ class PredictionPseudoLabeler(PseudoLabeler):
         size_thr: float = 80.0,
         nms_iou_thr: float | None = None,
         weight_by: str | None = None,
+        weight_range: Sequence[float] = (0.0, 1.0),
     ) -> None:
         super().__init__(score_thr, size_thr, nms_iou_thr, weight_by)
+        low, high = weight_range
+        if not 0 <= low < high <= 1:
+            raise ValueError(
+                'weight_range must be two scores in 0..1, the lower one '
+                f'first, got {weight_range}'
+            )
+        if weight_by is None and (low, high) != (0, 1):
+            raise ValueError(
+                f'weight_range={weight_range} has no effect without weights: '
+                "set weight_by='score'"
+            )
+        self.weight_range = (float(low), float(high))
 
     @torch.no_grad()
     def run_teacher(
@@ -169,5 +189,6 @@ class PredictionPseudoLabeler(PseudoLabeler):
         )[:, 0]
         item.mask_logits = share.clamp(_EPS, 1 - _EPS).logit()
         if self.weight_by == 'score':
-            item.weights = item.scores
+            low, high = self.weight_range
+            item.weights = ((item.scores - low) / (high - low)).clamp(0, 1)
         return item
