@@ -26,6 +26,13 @@ class Saver(CheckpointHook):
 
 @pytest.fixture
 def run():
+    # A worker of pytest-xdist ignores SIGINT.
+    ignored = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield from _run()
+    signal.signal(signal.SIGINT, ignored)
+
+
+def _run():
     hook, saver = StopSignalHook(), Saver()
     runner = SimpleNamespace(
         iter=6,

@@ -35,7 +35,7 @@ def test_loss__is_the_detectors_own_a_branch_and_the_contrast(build):
             if not k.startswith('loss_contrast')
         }
     )
-    mask2former = type(plain).__mro__[2]  # MMDet's class
+    mask2former = Mask2Former  # MMDet's class
     torch.manual_seed(2)
     for branch, weight in (('sup', 1), ('unsup', 0.25)):
         own = mask2former.loss(

@@ -13,6 +13,7 @@ from contrastive_students import (
     make_batch,
     total_loss,
 )
+from mmdet.models.detectors import Mask2Former
 from mmengine.registry import init_default_scope
 
 JOINT = dict(joint=True, semi_weight=1.0)
@@ -38,7 +39,7 @@ def test_joint__is_one_pass_of_the_plain_detector(build):
             if not k.startswith('loss_contrast')
         }
     )
-    mask2former = type(plain).__mro__[2]  # MMDet's class
+    mask2former = Mask2Former  # MMDet's class
     torch.manual_seed(2)
     rgb = torch.cat([inputs['sup'], inputs['unsup']])
     own = mask2former.loss(

@@ -17,6 +17,7 @@ from .config_parts import (
     model_text,
     optimizer_text,
     save_best_text,
+    schedule_text,
     test_resize_text,
     val_interval_text,
     validation_text,
@@ -137,7 +138,7 @@ train_dataloader = dict(
 {val}
 # ------------------------------------------------------------- schedule
 {optimizer_text(s)}
-param_scheduler = dict(end=max_iters)
+{schedule_text(s)}
 train_cfg = dict(max_iters=max_iters, val_interval=val_interval)
 default_hooks = dict(
     checkpoint=dict(interval=val_interval{save_best_text(s, 'coco/segm_mAP')}),
@@ -179,7 +180,7 @@ def _student(s: Settings, unlabeled_images: Path, sam_checkpoint: str) -> str:
     # A detector with boxes: its predictions above a score are the labels.
     pseudo_labeler=dict(
         type='PredictionPseudoLabeler',
-        score_thr=0.5,
+        score_thr={0.4 if s.model.is_nano else 0.5},
         size_thr={max(4, s.min_area // 4)},
     ),"""
     views = """[
@@ -252,7 +253,7 @@ train_dataloader = dict(
     ),
 )
 {loop}
-param_scheduler = dict(end=max_iters)
+{schedule_text(s)}
 train_cfg = dict(max_iters=max_iters, val_interval=val_interval)
 default_hooks = dict(
     # The teacher stays as it is in burn-in, then it follows the student.

@@ -160,3 +160,27 @@ def optimizer_text(s: Settings) -> str:
     optimizer=dict(lr={s.lr:g}),
     clip_grad=dict(max_norm={s.model.clip:g}),{whole}{accumulate}
 )"""
+
+
+def schedule_text(s: Settings) -> str:
+    """Return the schedule of the rate, which ends at ``max_iters``."""
+    if s.model.family == 'mask2former':
+        return 'param_scheduler = dict(end=max_iters)'
+    return """warm_up = max_iters // 10
+param_scheduler = [
+    dict(
+        type='LinearLR',
+        start_factor=0.05,
+        begin=0,
+        end=warm_up,
+        by_epoch=False,
+    ),
+    dict(
+        type='PolyLR',
+        power=0.9,
+        eta_min=0.0,
+        begin=warm_up,
+        end=max_iters,
+        by_epoch=False,
+    ),
+]"""

@@ -16,8 +16,8 @@ class KnownModel:
         base (str): Its config in ``configs/_base_/models``, without ``.py``.
         coco (str, optional): MMDetection's config whose checkpoint was
             trained on COCO. None for the networks of this project.
-        asset (str, optional): Address of this project's weights. None if
-            there are none.
+        own (str): Address of this project's weights of the network;
+            ``backbone`` if its config starts from those of the backbone.
         size (int): Side in pixels of the images that it is trained on.
         lr (float): Learning rate.
         clip (float): Norm to which gradients are clipped.
@@ -31,7 +31,7 @@ class KnownModel:
     family: str
     base: str
     coco: str | None
-    asset: str | None
+    own: str
     size: int
     lr: float
     clip: float
@@ -58,7 +58,7 @@ def _mask2former(
         family='mask2former',
         base=f'mask2former_{base or name}',
         coco=f'mask2former/mask2former_{coco}',
-        asset=None,
+        own='',
         size=1024,
         lr=1e-4,
         clip=0.01,
@@ -74,7 +74,7 @@ def _rtmdet(name: str, per_mpx: float, fixed: float, about: str) -> KnownModel:
         family='rtmdet_ins',
         base=f'rtmdet_ins_{name}',
         coco=f'rtmdet/rtmdet-ins_{name}_8xb32-300e_coco',
-        asset=None,
+        own='',
         size=640,
         lr=1e-3,
         clip=35.0,
@@ -137,15 +137,15 @@ MODELS: dict[str, KnownModel] = {
         KnownModel(
             'rtmdet_ins_nano',
             'rtmdet_ins',
-            'rtmdet_ins_nano',
+            'rtmdet_ins_nano_pretrained',
             None,
-            None,
+            'backbone',
             256,
-            4e-3,
+            2e-3,
             35.0,
             0.0,
             0.0,
-            '1 M parameters, for a CPU; starts from scratch',
+            '2 M parameters, for a CPU; the default without a GPU',
         ),
     )
 }

@@ -203,7 +203,10 @@ def _prepare(
         _copy_configs(run, Path(config), settings)
         has_start = False
     else:
-        has_start = settings.weights not in ('imagenet', 'none')
+        # Those start in the base of the config.
+        has_start = settings.weights not in ('imagenet', 'none') and (
+            settings.weights != 'own' or settings.model.own != 'backbone'
+        )
 
         def write() -> None:
             write_configs(
@@ -291,8 +294,7 @@ def _write_start(
         source, known = coco_address(model)
         console.say(f'weights: {source}')
     elif source == 'own':
-        assert model.asset is not None
-        source = model.asset
+        source = model.own
     weights, known = read_start(source, known)
     init_default_scope('mmdet')
     cfg = get_config(
