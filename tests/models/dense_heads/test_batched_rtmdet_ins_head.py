@@ -14,7 +14,7 @@ from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
 from mmengine.structures import InstanceData
 from s4m.apis import get_config
-from s4m.models.dense_heads.batched_rtmdet_ins_head import center_of_mass
+from s4m.models.dense_heads.mask_pieces import center_of_mass
 
 SIDE = 128
 
