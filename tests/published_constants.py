@@ -1179,7 +1179,7 @@ TABLE = [
     Row(
         ('mixing/guided_distillation_*nuclei_*', 'mixing/s4m_pr_*nuclei_*'),
         'here: the smallest nucleus has 21 pixels',
-        dict(pseudo_size_thr=16, pseudo_cls_thr=0.4),
+        dict(pseudo_size_thr=16, pseudo_score_thr=0.4),
     ),
     Row(
         ('s4m/s4m_nuclei_*',),

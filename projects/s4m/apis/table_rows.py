@@ -178,9 +178,9 @@ def _weight(value: float) -> Row:
 GUIDED = 'guided_distillation'
 RTMDET = 'rtmdet_ins'
 _NMS = {'model.pseudo_labeler.nms_iou_thr': 0.5}
-#: What keeps a detector from drifting (docs/results/nuclei.md): labels are full
-#: ones where they are precise and ignored below it, an object has one label, and
-#: strong augmentation does not shift the statistics of the student.
+#: What keeps a detector from drifting (docs/results/nuclei.md): labels count
+#: where they are precise and are ignored below that, an object has one label,
+#: and strong augmentation does not shift the student's statistics.
 _REMEDIES = {
     'model.pseudo_labeler.score_thr': 0.3,
     'model.pseudo_labeler.weight_by': 'score',

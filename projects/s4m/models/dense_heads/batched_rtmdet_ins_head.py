@@ -77,13 +77,17 @@ class BatchedRTMDetInsHead(RTMDetInsSepBNHead):
             return mask_feat.new_empty(0, height, width)
         # Image coordinates need more digits than half precision has.
         with torch.autocast(mask_feat.device.type, enabled=False):
-            kernels, priors = kernels.float(), priors.float()
+            exact = torch.promote_types(kernels.dtype, torch.float32)
+            kernels, priors = kernels.to(exact), priors.to(exact)
             number, channels = len(kernels), self.dyconv_channels
             pixels = self.prior_generator.single_level_grid_priors(
                 (height, width), level_idx=0, device=mask_feat.device
             )
             inputs = torch.cat(
-                [pixels.T, mask_feat.float().reshape(-1, height * width)]
+                [
+                    pixels.T.to(exact),
+                    mask_feat.to(exact).reshape(-1, height * width),
+                ]
             )
             parts = kernels.split([*self.weight_nums, *self.bias_nums], dim=1)
             layers = len(self.weight_nums)
