@@ -55,8 +55,6 @@ STUDENT = (
     *_S4M_SHAPES,
     _NUCLEI_REFINED[0],
     *MIXING_STUDENT,
-    'custom/guided_distillation_*',
-    'custom/s4m_*',
 )
 #: Those of them that refine with SAM 2, and that paste.
 REFINED = (
@@ -65,7 +63,6 @@ REFINED = (
     *_S4M_REFINED,
     *_NUCLEI_REFINED,
     'mixing/s4m_mask_rcnn_*',
-    'custom/s4m_*',
 )
 PASTED = ('s4m_cityscapes_*', 's4m_coco_*', *REFINED[-2:])
 CUTOUT = (f'{_STRATEGY}cutout_*',)
@@ -104,7 +101,6 @@ _R50 = (
     'guided_distillation/guided_distillation_coco_*',
     *(f'{s}cityscapes_*' for s in STRATEGIES),
     's4m_*',
-    'custom/*',
 )
 
 #: SSKD on Shapes: terms of the objective and other negatives.
@@ -223,16 +219,19 @@ TABLE = [
     ),
     # ---------------------------------------------------------- Mask2Former
     Row(
-        (*SUPERVISED, 's4m_*', *STUDENT[:1], 'custom/*'),
+        (
+            *SUPERVISED,
+            's4m_*',
+            *STUDENT[:1],
+        ),
         'Mask2Former: losses, matching, queries',
         _MASK2FORMER,
     ),
     Row(
-        ('*cityscapes_*', 'custom/*'),
+        ('*cityscapes_*',),
         'Cityscapes: eight instance classes',
         dict(num_classes=8),
     ),
-    Row(('custom/*',), 'here: the example', dict(num_classes=3)),
     Row(('*coco_*',), 'COCO: 80 classes', dict(num_classes=80)),
     Row(
         _R50,
@@ -334,7 +333,7 @@ TABLE = [
     ),
     # ----------------------------------------------------------------- data
     Row(
-        ('*cityscapes*', 'custom/*'),
+        ('*cityscapes*',),
         'Mask2Former: Cityscapes, 512 x 1024 crops of 0.5 to 2.0 times 1024',
         dict(
             crop=[1024, 512],
@@ -373,7 +372,7 @@ TABLE = [
         dict(kept='all objects'),
     ),
     Row(
-        (*MIXING, 'custom/*', 'sskd/*teacher*'),
+        (*MIXING, 'sskd/*teacher*'),
         'here: other detectors and data drop it',
         dict(kept='visible objects'),
     ),
@@ -607,7 +606,7 @@ TABLE = [
         dict(burn_in=25000, student_view='the distorted crop'),
     ),
     Row(
-        ('mixing/s4m_mask_rcnn_*', 'custom/s4m_*'),
+        ('mixing/s4m_mask_rcnn_*',),
         'S4M code',
         dict(student_view="the crop, the teacher's is distorted"),
     ),
@@ -630,34 +629,6 @@ TABLE = [
         ('mixing/guided_distillation_rtmdet_*', 'mixing/s4m_pr_rtmdet_*'),
         'here',
         dict(pseudo_score_thr=0.5),
-    ),
-    # --------------------------------------------------------------- custom
-    Row(
-        ('custom/*',),
-        "here: Guided Distillation's settings with 10 % of Cityscapes",
-        dict(
-            labeled_file='annotations/labeled.json',
-            metrics=['CocoInstanceMetric'],
-        ),
-    ),
-    Row(
-        ('custom/guided_distillation_*', 'custom/s4m_*'),
-        'here',
-        dict(
-            burn_in=25000,
-            unlabeled_file='annotations/unlabeled.json',
-            unlabeled_images='train/',
-        ),
-    ),
-    Row(
-        ('custom/guided_distillation_*',),
-        'GD code',
-        dict(student_view='the distorted crop'),
-    ),
-    Row(
-        ('custom/s4m_*',),
-        'here: the newer SAM 2',
-        dict(segmenter='sam2.1_hiera_large'),
     ),
     # ----------------------------------------------------------------- SSKD
     Row(
@@ -1179,7 +1150,7 @@ TABLE = [
     Row(
         ('mixing/guided_distillation_*nuclei_*', 'mixing/s4m_pr_*nuclei_*'),
         'here: the smallest nucleus has 21 pixels',
-        dict(pseudo_size_thr=16, pseudo_cls_thr=0.4),
+        dict(pseudo_size_thr=16, pseudo_score_thr=0.4),
     ),
     Row(
         ('s4m/s4m_nuclei_*',),

@@ -69,7 +69,9 @@ def test_every_method_and_model_has_a_config(tmp_path, method, model):
         assert detector.test_cfg.max_per_img == 200
     assert cfg.optim_wrapper.optimizer.lr == s.model.lr
     assert cfg.optim_wrapper.clip_grad.max_norm == s.model.clip
-    assert cfg.param_scheduler.end == cfg.train_cfg.max_iters
+    schedule = cfg.param_scheduler
+    last = schedule[-1] if isinstance(schedule, list) else schedule
+    assert last.end == cfg.train_cfg.max_iters
     assert cfg.train_cfg.max_iters == (
         s.student_iters if is_semi else s.supervised_iters
     )

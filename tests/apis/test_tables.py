@@ -93,7 +93,7 @@ def test_options__of_strategies_and_weights(tmp_path):
     # Runs that tables share have one name, others have their own.
     guided = by_name["0.5 (the configs')"]
     assert by_name['Guided'].run(SHAPES) == guided.run(SHAPES)
-    assert len({r.run(SHAPES) for r in TABLES['weights']}) == 5
+    assert len({r.run(SHAPES) for r in TABLES['weights']}) == 6
 
 
 @pytest.mark.parametrize('name', ['student_supervised', 'refine'])

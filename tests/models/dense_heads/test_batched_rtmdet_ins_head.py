@@ -14,7 +14,7 @@ from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
 from mmengine.structures import InstanceData
 from s4m.apis import get_config
-from s4m.models.dense_heads.batched_rtmdet_ins_head import center_of_mass
+from s4m.models.dense_heads.mask_pieces import center_of_mass
 
 SIDE = 128
 
@@ -81,7 +81,8 @@ def losses(head: torch.nn.Module, data: list) -> dict[str, torch.Tensor]:
 def test_losses_and_gradients_are_mmdets(heads: dict, counts: list) -> None:
     values, gradients = [], []
     for head in heads.values():
-        head.train().zero_grad()
+        # Statistics of small batches enlarge rounding.
+        head.eval().zero_grad()
         found = losses(head, samples(counts))
         sum(found.values()).backward()
         values.append(found)
@@ -97,7 +98,7 @@ def test_losses_and_gradients_are_mmdets(heads: dict, counts: list) -> None:
     assert ours.keys() == stock.keys()
     for name, want in stock.items():
         error = (ours[name] - want).abs().max()
-        assert error <= 1e-2 * want.abs().max() + 1e-6, name
+        assert error <= 1e-3 * want.abs().max() + 1e-6, name
 
 
 @pytest.mark.parametrize(
