@@ -64,7 +64,7 @@ REFINED = (
     *_NUCLEI_REFINED,
     'mixing/s4m_mask_rcnn_*',
 )
-PASTED = ('s4m_cityscapes_*', 's4m_coco_*', *REFINED[-2:])
+PASTED = ('s4m_cityscapes_*', 's4m_coco_*', *REFINED[-1:])
 CUTOUT = (f'{_STRATEGY}cutout_*',)
 
 _CITYSCAPES_SCALES = [
