@@ -23,7 +23,6 @@ FACTS = DataFacts(
     longest=2600.0,
     uniform=True,
     objects=70,
-    per_image=9.0,
     most=120,
     object_side=80.0,
     object_share=0.04,

@@ -114,12 +114,12 @@ def _list(
         cells = [f'`{path}`']
         if with_ap:
             cells.append(str(published.get(stem, '-')))
-        cells.append(_comment(root / path))
+        cells.append(config_comment(root / path))
         lines.append(f'| {" | ".join(cells)} |')
     return lines
 
 
-def _comment(path: Path) -> str:
+def config_comment(path: Path) -> str:
     """Read the comment that a config begins with as one line."""
     lines = []
     for line in path.read_text().splitlines():

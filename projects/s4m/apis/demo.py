@@ -13,15 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import Progress, TaskID
 
 from s4m.evaluation import quality_of_teacher, write_quality
 from s4m.visualization import (
@@ -33,6 +25,7 @@ from s4m.visualization import (
 from .config import resource_dir
 from .launcher import Launcher
 from .own_data import TrainResult, train
+from .own_data.messages import progress_columns
 from .pipeline import run_stage
 from .stages import Stage, stages_of
 from .table_rows import schedule
@@ -163,15 +156,11 @@ def _train_all(
     stages: dict[str, Stage], iters: int
 ) -> dict[str, dict[str, Any]]:
     """Train and test the chains in parallel, with progress bars."""
-    columns = [
-        TextColumn('{task.description:20}'),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    ]
     results: dict[str, dict[str, Any]] = {}
-    with Progress(*columns) as bars, ThreadPoolExecutor(len(CHAINS)) as pool:
+    with (
+        Progress(*progress_columns(20)) as bars,
+        ThreadPoolExecutor(len(CHAINS)) as pool,
+    ):
         tasks = {
             name: bars.add_task(name, total=iters, start=False)
             for names in CHAINS.values()

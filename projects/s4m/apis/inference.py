@@ -15,7 +15,6 @@ from mmdet.visualization import DetLocalVisualizer
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
-from mmengine.registry import init_default_scope
 
 from s4m.datasets.coco_io import instance_annotations
 from s4m.utils.whole_files import write_json
@@ -100,11 +99,8 @@ def predict_images(
     cfg = config
     if not isinstance(cfg, Config):
         cfg = get_config(config_path(cfg))
-    init_default_scope(cfg.get('default_scope', 'mmdet'))
     device = device or get_device()
-    model, classes = load_model(cfg, checkpoint, device)
-    if network is not None and hasattr(model, 'semi_test_cfg'):
-        model.semi_test_cfg['predict_on'] = network
+    model, classes = load_model(cfg, checkpoint, device, network)
     painter = DetLocalVisualizer()
     painter.dataset_meta = dict(classes=classes, palette='random')
     pictures, root = Path(out) / 'vis', common_folder(files)

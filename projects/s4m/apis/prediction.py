@@ -14,6 +14,7 @@ from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
+from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 from torch.utils.data import DataLoader
 
@@ -27,8 +28,11 @@ def load_model(
     cfg: Config,
     checkpoint: str | Path | None,
     device: str | None = None,
+    network: str | None = None,
 ) -> tuple[BaseDetector, list[str]]:
     """Build the model of a config with its weights, in eval mode.
+
+    The config's scope becomes the default one.
 
     Args:
         cfg (Config): Config with a ``test_dataloader``.
@@ -37,6 +41,9 @@ def load_model(
             the config's ``init_cfg`` entries name.
         device (str, optional): Device of the model, ``cuda:0``, ``cpu`` ...
             Defaults to None, a GPU if there is one.
+        network (str, optional): Network that a semi-supervised model
+            predicts with, ``student`` or ``teacher``. A model of one network
+            ignores it. Defaults to None, the config's.
 
     Returns:
         tuple[BaseDetector, list[str]]: the model, and its classes.
@@ -45,7 +52,10 @@ def load_model(
         FileNotFoundError: if the checkpoint does not exist.
         ValueError: if the checkpoint lacks weights of the model.
     """
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
     model = MODELS.build(cfg.model)
+    if network is not None and hasattr(model, 'semi_test_cfg'):
+        model.semi_test_cfg['predict_on'] = network
     meta: dict[str, Any] = {}
     if checkpoint is None:
         model.init_weights()

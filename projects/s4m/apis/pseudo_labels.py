@@ -11,7 +11,6 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import barrier, get_dist_info, init_dist, is_distributed
-from mmengine.registry import init_default_scope
 from rich.progress import track
 from torch import nn
 from torch.utils.data import DataLoader
@@ -209,13 +208,12 @@ class PseudoLabelGenerator:
             launcher=self.launcher,
             cfg_options=self.cfg_options or None,
         )
-        init_default_scope(cfg.get('default_scope', 'mmdet'))
         if self.launcher != 'none' and not is_distributed():
             init_dist(self.launcher)
         rank, world_size = get_dist_info()
-        model, classes = load_model(cfg, self.checkpoint, self.device)
-        if hasattr(model, 'semi_test_cfg'):
-            model.semi_test_cfg['predict_on'] = self.network
+        model, classes = load_model(
+            cfg, self.checkpoint, self.device, self.network
+        )
         data = self._read_images(classes)
         select = PredictionSelector(
             classes,

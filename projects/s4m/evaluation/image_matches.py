@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as mask_utils
 
+from s4m.datasets.formats.polygons import polygons_rle
+
 Annotations = list[dict[str, Any]]
 
 
@@ -31,7 +33,7 @@ def annotation_rle(
     """
     mask = annotation['segmentation']
     if isinstance(mask, list):
-        return mask_utils.merge(mask_utils.frPyObjects(mask, height, width))
+        return polygons_rle(mask, (height, width))
     if isinstance(mask['counts'], list):
         return mask_utils.frPyObjects(mask, height, width)
     return mask

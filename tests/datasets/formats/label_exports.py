@@ -18,6 +18,9 @@ from s4m.datasets.formats.polygons import decode
 SIZE = 120, 160
 #: Spaces, an umlaut, and one name in two folders.
 NAMES = ('front/ä 1.png', 'side view/ä 1.png', 'Äpfel.jpg')
+#: A square of 100 pixels, in all coordinates.
+SQUARE = [[10, 20], [20, 20], [20, 30], [10, 30]]
+FLAT = [10, 20, 20, 20, 20, 30, 10, 30]
 
 
 def image(path: Path, size: tuple[int, int] = SIZE, **kwargs) -> Path:
@@ -198,3 +201,23 @@ def square(label: str = 'apple', **fields) -> dict:
     """A polygon of labelme with 100 pixels."""
     points = [[10, 20], [20, 20], [20, 30], [10, 30]]
     return dict(label=label, points=points, shape_type='polygon') | fields
+
+
+def square_mask() -> np.ndarray:
+    mask = np.zeros(SIZE, bool)
+    mask[20:30, 10:20] = True
+    return mask
+
+
+def is_square(found) -> bool:
+    """Whether the only instance of the only image is the square."""
+    ((name, mask),) = next(iter(masks(found).values()))
+    return name == 'apple' and np.array_equal(mask, square_mask())
+
+
+TRIANGLE = [10, 20, 20, 20, 20, 30]
+
+
+def triangle(**fields) -> dict:
+    """COCO annotation of a triangle."""
+    return dict(category_id=3, segmentation=[TRIANGLE]) | fields

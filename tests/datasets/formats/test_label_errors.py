@@ -12,17 +12,12 @@ from label_exports import (
     region,
     square,
     task,
+    triangle,
     via,
     write,
 )
 from PIL import Image
 from s4m.datasets.formats import read_labels
-
-_TRIANGLE = [10, 20, 20, 20, 20, 30]
-
-
-def _entry(**fields) -> dict:
-    return dict(category_id=3, segmentation=[_TRIANGLE]) | fields
 
 
 def _region(type: str, **value) -> dict:
@@ -63,55 +58,57 @@ _BAD = {
     ),
     'unknown image': (
         'l.json',
-        coco([_entry(image_id=99)]),
+        coco([triangle(image_id=99)]),
         'annotation 4 is of image 99, which is unknown',
     ),
     'unknown class': (
         'l.json',
-        coco([_entry(category_id=99)]),
+        coco([triangle(category_id=99)]),
         'annotation 4 is of category 99, which is unknown',
     ),
     'class twice': (
         'l.json',
         dict(
-            coco([_entry()]),
+            coco([triangle()]),
             categories=[dict(id=3, name='a'), dict(id=4, name='a')],
         ),
         "has the class 'a' twice: give",
     ),
     'two points': (
         'l.json',
-        coco([_entry(segmentation=[[1, 1, 5, 5]])]),
+        coco([triangle(segmentation=[[1, 1, 5, 5]])]),
         'annotation 4 of a.png: a polygon has 2 points, 3 are the least',
     ),
     'odd': (
         'l.json',
-        coco([_entry(segmentation=[[1, 1, 5, 5, 6]])]),
+        coco([triangle(segmentation=[[1, 1, 5, 5, 6]])]),
         'annotation 4 of a.png: a polygon is not a list of pairs',
     ),
     'nan': (
         'l.json',
-        coco([_entry(segmentation=[[1, 1, 5, 5, 6, float('nan')]])]),
+        coco([triangle(segmentation=[[1, 1, 5, 5, 6, float('nan')]])]),
         'has a coordinate that is not a number',
     ),
     'rle size': (
         'l.json',
-        coco([_entry(segmentation=dict(size=[5, 5], counts=[25]))]),
+        coco([triangle(segmentation=dict(size=[5, 5], counts=[25]))]),
         'annotation 4 has a mask of 5 x 5 pixels, its image 10 is 120 x 160',
     ),
     'rle': (
         'l.json',
-        coco([_entry(segmentation=dict(counts=[25]))]),
+        coco([triangle(segmentation=dict(counts=[25]))]),
         'annotation 4 has an RLE without size or counts',
     ),
     'rle counts': (
         'l.json',
-        coco([_entry(segmentation=dict(size=[120, 160], counts=[99999]))]),
+        coco([triangle(segmentation=dict(size=[120, 160], counts=[99999]))]),
         'annotation 4: the RLE cannot be decoded .* Export',
     ),
     'boxes': (
         'l.json',
-        coco([_entry(segmentation=s, bbox=[1, 1, 5, 5]) for s in ([], [[]])]),
+        coco(
+            [triangle(segmentation=s, bbox=[1, 1, 5, 5]) for s in ([], [[]])]
+        ),
         r'no object with a mask \(boxes without a mask, left out: 2\)\. Draw',
     ),
     'no object': (

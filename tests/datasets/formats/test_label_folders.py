@@ -14,16 +14,11 @@ from label_exports import (
     masks,
     png,
     square,
+    triangle,
     write,
 )
 from s4m.datasets.coco_io import encode_masks
 from s4m.datasets.formats import read_labels
-
-_TRIANGLE = [10, 20, 20, 20, 20, 30]
-
-
-def _entry(**fields) -> dict:
-    return dict(category_id=3, segmentation=[_TRIANGLE]) | fields
 
 
 def test_folders__without_or_with_too_many_labels(tmp_path):
@@ -37,8 +32,8 @@ def test_folders__without_or_with_too_many_labels(tmp_path):
     write(tmp_path / 'x.json', '{')
     with pytest.raises(ValueError, match=r'x\.json is not a JSON file'):
         read_labels(tmp_path)
-    write(tmp_path / 'train.json', coco([_entry()]))
-    write(tmp_path / 'val.json', coco([_entry()]))
+    write(tmp_path / 'train.json', coco([triangle()]))
+    write(tmp_path / 'val.json', coco([triangle()]))
     with pytest.raises(ValueError, match=r'train.json and val.json: name one'):
         read_labels(tmp_path)
 
@@ -49,7 +44,7 @@ def test_format__is_forced(tmp_path):
     write(tmp_path / 'a.json', labelme([square()]))
     write(tmp_path / 'classes.txt', 'apple')
     write(tmp_path / 'a.txt', '0 0.1 0.1 0.5 0.1 0.5 0.5')
-    file = write(tmp_path / 'labels.json', coco([_entry()]))
+    file = write(tmp_path / 'labels.json', coco([triangle()]))
     assert read_labels(tmp_path).format == 'labelme'
     assert read_labels(tmp_path, format='yolo').format == 'yolo'
     assert read_labels(file, format='coco').format == 'coco'
@@ -63,11 +58,11 @@ def test_notes__what_is_cut_or_dropped(tmp_path):
     image(tmp_path / 'a.png')
     (empty,) = encode_masks(np.zeros((1, *SIZE), bool))
     entries = [
-        _entry(segmentation=[[-50, 20, 50, 20, 50, 60, -50, 60]]),
-        _entry(segmentation=[[-0.2, 20, 50, 20, 50, 60, -0.2, 60]]),
-        _entry(segmentation=[[500, 20, 550, 20, 550, 60]]),
-        _entry(segmentation=[[5, 5, 50, 50, 5, 5]]),
-        _entry(segmentation=empty),
+        triangle(segmentation=[[-50, 20, 50, 20, 50, 60, -50, 60]]),
+        triangle(segmentation=[[-0.2, 20, 50, 20, 50, 60, -0.2, 60]]),
+        triangle(segmentation=[[500, 20, 550, 20, 550, 60]]),
+        triangle(segmentation=[[5, 5, 50, 50, 5, 5]]),
+        triangle(segmentation=empty),
     ]
     found = read_labels(write(tmp_path / 'l.json', coco(entries)))
     assert [a['bbox'] for a in found.annotations] == [[0, 20, 50, 40]] * 2

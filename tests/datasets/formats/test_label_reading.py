@@ -6,25 +6,25 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from label_exports import (
+    FLAT,
     MASKS,
     SIZE,
+    SQUARE,
     coco,
     cvat,
     disc,
     image,
     iou,
+    is_square,
     labelme,
     masks,
     png,
     square,
+    square_mask,
     write,
 )
 from pycocotools import mask as mask_utils
 from s4m.datasets.formats import read_labels
-
-#: A square of 100 pixels, in all coordinates.
-SQUARE = [[10, 20], [20, 20], [20, 30], [10, 30]]
-FLAT = [10, 20, 20, 20, 20, 30, 10, 30]
 
 
 @pytest.fixture
@@ -32,18 +32,6 @@ def folder(tmp_path):
     """A folder with one image."""
     image(tmp_path / 'a.png')
     return tmp_path
-
-
-def _square() -> np.ndarray:
-    mask = np.zeros(SIZE, bool)
-    mask[20:30, 10:20] = True
-    return mask
-
-
-def _is_square(found) -> bool:
-    """Whether the only instance of the only image is the square."""
-    ((name, mask),) = next(iter(masks(found).values()))
-    return name == 'apple' and np.array_equal(mask, _square())
 
 
 # ---------------------------------------------------------------------- COCO
@@ -76,9 +64,9 @@ def test_coco__order_ids_and_fields(folder):
     assert second['iscrowd'] == 1
     assert isinstance(third['segmentation']['counts'], str)
     drawn = [mask for _, mask in masks(found)['a.png']]
-    np.testing.assert_array_equal(drawn[0], _square())
+    np.testing.assert_array_equal(drawn[0], square_mask())
     np.testing.assert_array_equal(drawn[1], MASKS[1])
-    np.testing.assert_array_equal(drawn[2], _square())
+    np.testing.assert_array_equal(drawn[2], square_mask())
     assert found.notes == [
         'crowds (iscrowd 1), which training leaves out: 1',
         'boxes without a mask, left out: 1',
@@ -92,7 +80,7 @@ def test_coco__file_in_annotations_folder(folder):
     entries = [dict(category_id=3, segmentation=[FLAT])]
     file = write(folder / 'annotations/i.json', coco(entries, 'b.png'))
     assert read_labels(file).images[0]['file_name'] == 'images/b.png'
-    assert _is_square(read_labels(folder))
+    assert is_square(read_labels(folder))
 
 
 # ------------------------------------------------------------------- labelme
@@ -121,10 +109,10 @@ def test_labelme__shapes(folder):
     drawn = masks(found)['a.png']
     names = [name for name, _ in drawn]
     assert names == ['apple', 'pear', 'pear', 'apple', 'pear']
-    np.testing.assert_array_equal(drawn[0][1], _square())
+    np.testing.assert_array_equal(drawn[0][1], square_mask())
     assert iou(drawn[1][1], disc(50, 60, 13)) > 0.98
     np.testing.assert_array_equal(drawn[2][1], MASKS[1])
-    both = _square()
+    both = square_mask()
     both[20:30, 40:50] = True
     np.testing.assert_array_equal(drawn[3][1], both)
     assert found.notes == [
@@ -147,7 +135,7 @@ def test_labelme__images_beside_or_elsewhere(tmp_path):
         'labels/sub/b.png',
     ]
     one = read_labels(tmp_path / 'labels/a.json', tmp_path / 'photos')
-    assert one.images[0]['file_name'] == 'a.png' and _is_square(one)
+    assert one.images[0]['file_name'] == 'a.png' and is_square(one)
 
 
 # ---------------------------------------------------------------------- YOLO
@@ -194,9 +182,9 @@ def test_yolo__roboflow_and_label_studio_layouts(tmp_path):
     write(two / 'labels/a.txt', f'0 {_LINE}')
     write(two / 'classes.txt', 'apple\n')
     write(two / 'notes.json', dict(categories=[], info={}))
-    assert _is_square(read_labels(one))
-    assert _is_square(read_labels(two))
-    assert _is_square(read_labels(one / 'data.yaml', one))
+    assert is_square(read_labels(one))
+    assert is_square(read_labels(two))
+    assert is_square(read_labels(one / 'data.yaml', one))
 
 
 # ---------------------------------------------------------------------- CVAT
@@ -220,7 +208,7 @@ def test_cvat__shapes(folder):
     # Row by row: 1 outside, 2 inside, 3 outside, 1 inside, 2 outside.
     assert pear == 'pear'
     assert np.argwhere(mask).tolist() == [[7, 6], [7, 7], [9, 5]]
-    np.testing.assert_array_equal(apples[0][1], _square())
+    np.testing.assert_array_equal(apples[0][1], square_mask())
     ys, xs = np.mgrid[: SIZE[0], : SIZE[1]] + 0.5
     turned = ((xs - 80) / 15) ** 2 + ((ys - 60) / 30) ** 2 <= 1
     assert iou(apples[1][1], turned) > 0.98

@@ -9,20 +9,19 @@ import numpy as np
 import pytest
 from label_exports import (
     SIZE,
+    SQUARE,
     disc,
     image,
     iou,
+    is_square,
     masks,
     region,
+    square_mask,
     task,
     via,
     write,
 )
 from s4m.datasets.formats import read_labels
-
-#: A square of 100 pixels, in all coordinates.
-SQUARE = [[10, 20], [20, 20], [20, 30], [10, 30]]
-FLAT = [10, 20, 20, 20, 20, 30, 10, 30]
 
 
 @pytest.fixture
@@ -30,18 +29,6 @@ def folder(tmp_path):
     """A folder with one image."""
     image(tmp_path / 'a.png')
     return tmp_path
-
-
-def _square() -> np.ndarray:
-    mask = np.zeros(SIZE, bool)
-    mask[20:30, 10:20] = True
-    return mask
-
-
-def _is_square(found) -> bool:
-    """Whether the only instance of the only image is the square."""
-    ((name, mask),) = next(iter(masks(found).values()))
-    return name == 'apple' and np.array_equal(mask, _square())
 
 
 def test_label_studio__shapes(folder):
@@ -69,7 +56,7 @@ def test_label_studio__shapes(folder):
     assert [c['name'] for c in found.categories] == ['apple', 'pear']
     first, oval, apple = masks(found)['a.png']
     assert first[0] == 'pear'
-    np.testing.assert_array_equal(first[1], _square())
+    np.testing.assert_array_equal(first[1], square_mask())
     assert (apple[0], apple[1].sum()) == ('apple', 100)
     # Shares of the width and of the height, turned in pixels.
     ys, xs = np.mgrid[: SIZE[0], : SIZE[1]] + 0.5
@@ -135,7 +122,7 @@ def test_label_studio__addresses(tmp_path, address, file):
     )
     write(tmp_path / 'export.json', [entry])
     found = read_labels(tmp_path / 'export.json')
-    assert found.images[0]['file_name'] == file and _is_square(found)
+    assert found.images[0]['file_name'] == file and is_square(found)
 
 
 _POLYGON = dict(
@@ -159,7 +146,7 @@ def test_via__exported_regions(folder):
     assert found.format == 'via'
     assert [c['name'] for c in found.categories] == ['apple', 'pear']
     first, circle, ellipse = (mask for _, mask in masks(found)['a.png'])
-    np.testing.assert_array_equal(first, _square())
+    np.testing.assert_array_equal(first, square_mask())
     assert iou(circle, disc(50, 60, 13)) > 0.98
     ys, xs = np.mgrid[: SIZE[0], : SIZE[1]] + 0.5
     turned = ((xs - 80) / 15) ** 2 + ((ys - 60) / 30) ** 2 <= 1
@@ -183,11 +170,11 @@ def test_via__project_and_version_1(folder):
     )
     found = read_labels(write(folder / 'project.json', project))
     assert [c['name'] for c in found.categories] == ['pear', 'apple']
-    assert _is_square(found)
+    assert is_square(found)
     assert found.notes == ['classes without an object (pear): 1']
     old = via([])
     old['a.png99']['regions'] = {'0': region(_POLYGON, name='apple')}
-    assert _is_square(read_labels(write(folder / 'v1.json', old)))
+    assert is_square(read_labels(write(folder / 'v1.json', old)))
     plain = read_labels(write(folder / 'p.json', via([region(_POLYGON)])))
     assert [c['name'] for c in plain.categories] == ['object']
     assert plain.notes == ["regions without a class, called 'object': 1"]

@@ -17,28 +17,12 @@ from PIL import Image
 from s4m.datasets.formats import read_labels
 from s4m.datasets.formats.voc import PALETTE
 
-#: A square of 100 pixels, in all coordinates.
-SQUARE = [[10, 20], [20, 20], [20, 30], [10, 30]]
-FLAT = [10, 20, 20, 20, 20, 30, 10, 30]
-
 
 @pytest.fixture
 def folder(tmp_path):
     """A folder with one image."""
     image(tmp_path / 'a.png')
     return tmp_path
-
-
-def _square() -> np.ndarray:
-    mask = np.zeros(SIZE, bool)
-    mask[20:30, 10:20] = True
-    return mask
-
-
-def _is_square(found) -> bool:
-    """Whether the only instance of the only image is the square."""
-    ((name, mask),) = next(iter(masks(found).values()))
-    return name == 'apple' and np.array_equal(mask, _square())
 
 
 def _picture(path, indices: np.ndarray, mode: str):

@@ -15,10 +15,11 @@ from pathlib import Path
 import torch
 
 from s4m.apis.config import find_config, list_configs
+from s4m.apis.config_table import config_comment
 
 from .facts import this_machine
 from .known_models import MODELS
-from .sam_files import KNOWN, NANO, places
+from .sam_files import KNOWN, NANO, sam_file
 
 
 @dataclass(frozen=True)
@@ -122,14 +123,9 @@ def _mmcv_operators() -> Check:
 
 
 def _sam() -> Check:
-    files = [
-        folder / f'{name}.pt'
-        for name in KNOWN
-        for folder in places()
-        if (folder / f'{name}.pt').is_file()
-    ]
-    if files:
-        return Check('SAM 2', True, str(files[0]), needed=False)
+    file = next(filter(None, map(sam_file, KNOWN)), None)
+    if file is not None:
+        return Check('SAM 2', True, str(file), needed=False)
     return Check(
         'SAM 2',
         False,
@@ -194,19 +190,19 @@ def _methods() -> list[tuple[str, str]]:
 def _segmenters() -> list[tuple[str, str]]:
     rows = [(NANO, 'in the package, for a CPU')]
     for name in KNOWN:
-        found = [f for f in places() if (f / f'{name}.pt').is_file()]
-        rows.append((name, str(found[0]) if found else 'no weights found'))
+        file = sam_file(name)
+        where = 'no weights found' if file is None else str(file.parent)
+        rows.append((name, where))
     return rows
 
 
 def _configs() -> list[tuple[str, str]]:
-    """Return the configs with the first comment of their files."""
+    """Return the configs with the comment that each begins with."""
     rows = []
     for name in list_configs():
-        text = find_config(name).read_text()
-        comment = text.splitlines()[0].removeprefix('#').strip()
-        is_comment = text.startswith('#')
-        rows.append((name, comment if is_comment else _first_base(text)))
+        file = find_config(name)
+        about = config_comment(file) or _first_base(file.read_text())
+        rows.append((name, about))
     return rows
 
 

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
-from mmengine.registry import init_default_scope
 from pycocotools.coco import COCO
 
 from s4m.apis.config import get_config
@@ -26,8 +25,8 @@ from s4m.datasets.coco_io import instance_annotations
 from s4m.datasets.formats import LabelledSet, read_labels
 from s4m.evaluation.coco_instance_metric import fastest_evaluation
 
-from .networks import Network, choose_network, network_names
-from .run_folder import open_run
+from .networks import Network, choose_network, max_detections
+from .run_folder import network_names, open_run
 
 
 @dataclass(frozen=True)
@@ -130,7 +129,7 @@ def evaluate(
     classes = folder.read()['classes']
     truth, notes = _of_classes(known, classes, run, labels)
     files = [known.root / image['file_name'] for image in truth['images']]
-    max_dets = _max_dets(folder.config)
+    max_dets = max_detections(get_config(folder.config))
     networks = {
         one.name: mask_ap(truth, _predict(one, files, truth, device), max_dets)
         for one in chosen
@@ -186,14 +185,6 @@ def _of_classes(
     return data, notes
 
 
-def _max_dets(config: Path) -> int:
-    """Read how many predictions of an image the run's validation counts."""
-    evaluators = get_config(config).test_evaluator
-    if not isinstance(evaluators, list | tuple):
-        evaluators = [evaluators]
-    return max(100, *(e.get('max_dets') or 100 for e in evaluators))
-
-
 @torch.no_grad()
 def _predict(
     network: Network,
@@ -203,11 +194,10 @@ def _predict(
 ) -> list[dict]:
     """Predict the images; return annotations."""
     cfg = get_config(network.config)
-    init_default_scope(cfg.get('default_scope', 'mmdet'))
     device = device or get_device()
-    model, classes = load_model(cfg, network.checkpoint, device)
-    if hasattr(model, 'semi_test_cfg'):
-        model.semi_test_cfg['predict_on'] = network.branch
+    model, classes = load_model(
+        cfg, network.checkpoint, device, network.branch
+    )
     broken: list[Path] = []
     found: list[dict] = []
     category_ids = list(range(1, len(classes) + 1))

@@ -33,7 +33,6 @@ class DataFacts:
         uniform (bool): Whether at least nine of ten images have a longer and
             a shorter side within a fifth of the median.
         objects (int): Number of objects.
-        per_image (float): 95th percentile of an image's objects.
         most (int): Largest number of objects of an image.
         object_side (float): Median over the objects of the square root of
             the area.
@@ -53,7 +52,6 @@ class DataFacts:
     longest: float
     uniform: bool
     objects: int
-    per_image: float
     most: int
     object_side: float
     object_share: float
@@ -121,7 +119,6 @@ def data_facts(
         longest=float(sides.max()),
         uniform=bool(near.mean() >= 0.9),
         objects=len(objects),
-        per_image=float(np.percentile(numbers, 95)),
         most=max(numbers),
         object_side=float(np.median(np.sqrt(areas))),
         object_share=float(np.median(np.sqrt(areas) / longest)),

@@ -13,6 +13,7 @@ from typing import Any
 
 from rich.progress import track
 
+from s4m.apis.photos import common_folder
 from s4m.datasets.coco_io import write_coco
 from s4m.datasets.converters.images import find_images, image_size
 from s4m.datasets.formats import LabelledSet, read_labels
@@ -269,7 +270,7 @@ def _add_unlabeled(
         )
     if not kept:
         return
-    root = Path(os.path.commonpath([f.parent for f in kept]))
+    root = common_folder(kept)
     entries = []
     for number, file in enumerate(
         track(sorted(kept), 'sizes of images', transient=True), 1

@@ -15,11 +15,27 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.table import Table
+
+
+def progress_columns(width: int) -> tuple[ProgressColumn, ...]:
+    """Return name, bar, steps, time and time left of a progress bar.
+
+    Args:
+        width (int): Least width of the name.
+    """
+    return (
+        TextColumn(f'{{task.description:{width}}}'),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
 
 
 class Console:
@@ -101,14 +117,7 @@ class Console:
         Yields:
             Callable: function of the number of finished steps.
         """
-        columns = (
-            TextColumn('{task.description:12}'),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=self._terminal) as bars:
+        with Progress(*progress_columns(12), console=self._terminal) as bars:
             task = bars.add_task(name, total=total)
             yield lambda done: bars.update(task, completed=done)
             bars.update(task, completed=total)

@@ -8,10 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from s4m.apis.config import get_config
-from s4m.utils.checkpoints import find_checkpoint
+from mmengine.config import Config
 
-from .run_folder import RunFolder, open_run
+from s4m.apis.config import get_config
+
+from .run_folder import (
+    RunFolder,
+    branch_of,
+    network_files,
+    network_names,
+    open_run,
+)
 
 
 @dataclass(frozen=True)
@@ -33,19 +40,6 @@ class Network:
     checkpoint: Path
     branch: str = 'student'
     refiner: dict[str, Any] | None = None
-
-
-def network_names(run: RunFolder) -> tuple[str, ...]:
-    """Name the networks that a run trains.
-
-    Example::
-
-        network_names(open_run('runs/apples'))
-        # ('supervised', 'student', 'teacher')
-    """
-    if 'student' in run.stages():
-        return 'supervised', 'student', 'teacher'
-    return ('supervised',)
 
 
 def choose_network(
@@ -92,10 +86,20 @@ def choose_network(
         # The published model has one network, and stays if a person removes
         # the checkpoints of the stages.
         return Network(name, config, checkpoint, refiner=refiner)
-    stage = run.stages()['supervised' if name == 'supervised' else 'student']
     try:
-        checkpoint = find_checkpoint(stage.makes)
+        config, checkpoint = network_files(run, name)
     except FileNotFoundError as e:
         raise FileNotFoundError(not_yet) from e
-    branch = 'teacher' if name == 'teacher' else 'student'
-    return Network(name, Path(stage.config), checkpoint, branch, refiner)
+    return Network(name, config, checkpoint, branch_of(name), refiner)
+
+
+def max_detections(cfg: Config) -> int:
+    """Return how many predictions of an image the AP of a run counts.
+
+    Args:
+        cfg (Config): Config of a stage.
+    """
+    evaluators = cfg.test_evaluator
+    if not isinstance(evaluators, list | tuple):
+        evaluators = [evaluators]
+    return max(100, *(e.get('max_dets') or 100 for e in evaluators))

@@ -27,8 +27,8 @@ from .label_doubts import (
     group_by_image,
     match_all,
 )
+from .networks import max_detections
 from .report_data import (
-    max_detections,
     predict_labeled,
     predict_validation,
     refine_labels,

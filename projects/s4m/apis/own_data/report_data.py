@@ -10,8 +10,6 @@ from typing import Any
 
 import torch
 from mmdet.models.detectors import BaseDetector
-from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 from rich.progress import track
 from torch import Tensor
@@ -28,7 +26,7 @@ from s4m.utils.digests import file_digest
 from s4m.utils.random_states import keep_random_state, seed_generators
 from s4m.utils.whole_files import write_json
 
-from .run_folder import RunFolder, network_files
+from .run_folder import RunFolder, branch_of, network_files
 
 Coco = dict[str, Any]
 #: A check of more labelled images than this would take long without a GPU.
@@ -100,7 +98,7 @@ def _predict(
         checkpoint,
         images=images,
         image_root=root,
-        model='teacher' if network == 'teacher' else 'student',
+        model=branch_of(network),
         score_thr=score_thr,
         # The network's own limit counts.
         max_per_image=100_000,
@@ -150,7 +148,6 @@ def refine_labels(run: RunFolder, images: Sequence[dict]) -> list[Coco]:
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         pass
     cfg = get_config(config)
-    init_default_scope(cfg.get('default_scope', 'mmdet'))
     model, _ = load_model(cfg, checkpoint)
     model.pseudo_labeler.register_forward_hook(add_positions)
     categories = read_coco(run.data / 'labeled.json')['categories']
@@ -247,8 +244,3 @@ def _resize(masks: Tensor, size: tuple[int, int]) -> Tensor:
 def work_dirs(run: RunFolder) -> dict[str, Path]:
     """Return the work directory of each stage."""
     return {name: stage.makes for name, stage in run.stages().items()}
-
-
-def max_detections(cfg: Config) -> int:
-    """Return how many predictions of an image the AP of a run counts."""
-    return max(100, cfg.test_evaluator.get('max_dets') or 100)

@@ -131,6 +131,24 @@ def open_run(path: str | os.PathLike) -> RunFolder:
     return run
 
 
+def network_names(run: RunFolder) -> tuple[str, ...]:
+    """Name the networks that a run trains.
+
+    Example::
+
+        network_names(open_run('runs/apples'))
+        # ('supervised', 'student', 'teacher')
+    """
+    if 'student' in run.stages():
+        return 'supervised', 'student', 'teacher'
+    return ('supervised',)
+
+
+def branch_of(network: str) -> str:
+    """Name the network of a semi-supervised checkpoint, or ``student``."""
+    return 'teacher' if network == 'teacher' else 'student'
+
+
 def network_files(run: RunFolder, network: str) -> tuple[Path, Path]:
     """Return config and checkpoint of a network of a run.
 
@@ -142,18 +160,16 @@ def network_files(run: RunFolder, network: str) -> tuple[Path, Path]:
         FileNotFoundError: if it has not been trained.
         ValueError: if the run has no such network.
     """
-    stages = run.stages()
-    stage = 'supervised' if network == 'supervised' else 'student'
-    if network not in ('supervised', 'student', 'teacher') or (
-        stage not in stages
-    ):
-        there = ['supervised', *(['student', 'teacher'] * (len(stages) - 1))]
+    names = network_names(run)
+    if network not in names:
         raise ValueError(
-            f'{run.path} has no network {network}; it has {", ".join(there)}'
+            f'{run.path} has no network {network}; it has {", ".join(names)}'
         )
-    chosen = stages[stage]
+    stage = run.stages()[
+        'supervised' if network == 'supervised' else 'student'
+    ]
     try:
-        return Path(chosen.config), find_checkpoint(chosen.makes)
+        return Path(stage.config), find_checkpoint(stage.makes)
     except FileNotFoundError as e:
         raise FileNotFoundError(
             f'{run.path}: the {network} network is not trained yet; '

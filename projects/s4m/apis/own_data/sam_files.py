@@ -29,6 +29,16 @@ def places() -> list[Path]:
     ]
 
 
+def sam_file(name: str) -> Path | None:
+    """Return the file of a SAM 2's weights, or None if it is nowhere.
+
+    Args:
+        name (str): Name in :data:`KNOWN`.
+    """
+    files = (folder / f'{name}.pt' for folder in places())
+    return next((file for file in files if file.is_file()), None)
+
+
 def find_sam(
     wishes: Wishes, facts: DataFacts, machine: Machine
 ) -> tuple[str | None, str]:
@@ -54,9 +64,8 @@ def find_sam(
     if model.is_nano:
         return NANO, NANO
     for name in KNOWN:
-        for folder in places():
-            if (folder / f'{name}.pt').is_file():
-                return name, str((folder / f'{name}.pt').absolute())
+        if file := sam_file(name):
+            return name, str(file.absolute())
     return None, ''
 
 
@@ -77,9 +86,8 @@ def _named(name: str) -> tuple[str, str]:
         raise ValueError(
             f'There is no SAM 2 {name}; --sam takes {NANO}, {", ".join(KNOWN)}'
         )
-    for folder in places():
-        if (folder / f'{name}.pt').is_file():
-            return name, str((folder / f'{name}.pt').absolute())
+    if file := sam_file(name):
+        return name, str(file.absolute())
     looked = ', '.join(str(folder) for folder in places())
     raise FileNotFoundError(
         f'--sam {name}: there is no {name}.pt in {looked}; download it from '

@@ -17,7 +17,7 @@ from s4m.apis.publish import publish
 
 from .messages import Console
 from .report import write_report
-from .run_folder import RunFolder, network_files, open_run
+from .run_folder import RunFolder, branch_of, network_files, open_run
 
 _AP = 'coco/segm_mAP'
 
@@ -110,7 +110,7 @@ def _label(run: RunFolder, best: str, console: Console) -> None:
         checkpoint,
         images=data,
         image_root=cfg.unlabeled_images,
-        model='teacher' if best == 'teacher' else 'student',
+        model=branch_of(best),
         max_per_image=cfg.num_objects,
         workers=0,
     )
@@ -170,6 +170,6 @@ def publish_network(
         config,
         checkpoint,
         out=out,
-        model='teacher' if chosen == 'teacher' else 'student',
+        model=branch_of(chosen),
     )
     return plain, weights

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from s4m.utils.checkpoint_files import local_file
 from s4m.utils.checkpoint_meta import plain_meta
-from s4m.utils.checkpoints import check_tensors, read_checkpoint
+from s4m.utils.checkpoints import check_tensors, network_state, read_checkpoint
 from s4m.utils.whole_files import write_whole
 
 from .known_models import KnownModel
@@ -74,13 +74,7 @@ def read_start(
             '--weights none'
         ) from e
     checkpoint = read_checkpoint(file)
-    state = checkpoint.get('state_dict', checkpoint)
-    students = {
-        k.removeprefix('student.'): v
-        for k, v in state.items()
-        if k.startswith('student.')
-    }
-    state = students or state
+    state = network_state(checkpoint, 'student')
     check_tensors(state, file)
     known = (plain_meta(checkpoint).get('dataset_meta') or {}).get('classes')
     return state, tuple(known or classes or ()) or None

@@ -12,7 +12,6 @@ from typing import Any
 
 import cv2
 import torch
-from mmengine.registry import init_default_scope
 
 from s4m.apis.config import get_config
 from s4m.apis.photos import (
@@ -244,10 +243,9 @@ def _scorer(
 ) -> tuple[ImageScorer, list[str]]:
     """Load the network; say which terms there are not."""
     cfg = get_config(network.config)
-    init_default_scope(cfg.get('default_scope', 'mmdet'))
-    model, classes = load_model(cfg, network.checkpoint, device)
-    if hasattr(model, 'semi_test_cfg'):
-        model.semi_test_cfg['predict_on'] = network.branch
+    model, classes = load_model(
+        cfg, network.checkpoint, device, network.branch
+    )
     notes = []
     rarity: torch.Tensor | None = None
     if len(classes) > 1:

@@ -196,8 +196,9 @@ def _prepare(
     """Decide, print and write everything that the stages need."""
     facts = data_facts(data.labeled, data.unlabeled, data.validation)
     _describe(console, data, facts)
-    sam, sam_file = find_sam(wishes, facts, this_machine())
-    settings = decide(facts, this_machine(), wishes, sam, gpus)
+    machine = this_machine()
+    sam, sam_file = find_sam(wishes, facts, machine)
+    settings = decide(facts, machine, wishes, sam, gpus)
     data.write(run.data)
     if config is not None:
         _copy_configs(run, Path(config), settings)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,14 @@ class LabelledSet:
             annotations=self.annotations,
             categories=self.categories,
         )
+
+    def by_image(self) -> Iterator[tuple[dict, list[dict]]]:
+        """Yield each image with its annotations."""
+        entries: dict[Any, list[dict]] = {i['id']: [] for i in self.images}
+        for entry in self.annotations:
+            entries[entry['image_id']].append(entry)
+        for image in self.images:
+            yield image, entries[image['id']]
 
 
 def load_json(path: Path) -> Any:

@@ -170,15 +170,12 @@ def write(labels: LabelledSet, out: Path) -> list[str]:
         list[str]: What was lost.
     """
     names = {c['id']: c['name'] for c in labels.categories}
-    by_image: dict[int, list[dict]] = {}
-    for entry in labels.annotations:
-        by_image.setdefault(entry['image_id'], []).append(entry)
-    for image in labels.images:
+    for image, entries in labels.by_image():
         target = file_of(out, image)
         path = os.path.relpath(labels.root / image['file_name'], target.parent)
         size = image['height'], image['width']
         shapes: list[dict] = []
-        for group, entry in enumerate(by_image.get(image['id'], []), 1):
+        for group, entry in enumerate(entries, 1):
             name = names[entry['category_id']]
             shapes += _shapes(entry, name, group, size)
         content = dict(

@@ -206,12 +206,8 @@ def write(labels: LabelledSet, out: Path) -> list[str]:
         list[str]: What was lost.
     """
     names = {c['id']: c['name'] for c in labels.categories}
-    by_image: dict[int, list[dict]] = {i['id']: [] for i in labels.images}
-    for entry in labels.annotations:
-        by_image[entry['image_id']].append(entry)
     tasks = []
-    for image in labels.images:
-        entries = by_image[image['id']]
+    for image, entries in labels.by_image():
         size = image['height'], image['width']
         result = []
         for entry in entries:

@@ -219,13 +219,9 @@ def write(labels: LabelledSet, out: Path) -> list[str]:
             )
     colour = {c['id']: k for k, c in enumerate(labels.categories, 1)}
     names = {c['id']: c['name'] for c in labels.categories}
-    by_image: dict[int, list[dict]] = {i['id']: [] for i in labels.images}
-    for entry in labels.annotations:
-        by_image[entry['image_id']].append(entry)
     hidden = 0
     stems = []
-    for image in labels.images:
-        entries = by_image[image['id']]
+    for image, entries in labels.by_image():
         if len(entries) > _MOST:
             raise ValueError(
                 f'{image["file_name"]} has {len(entries)} objects: VOC has '
