@@ -92,6 +92,8 @@ def test_autocast__costs_losses_and_pixel_decoder_are_fp32(shapes_config):
     from mmdet.registry import MODELS
 
     cfg = shapes_config('supervised_shapes_5p')
+    # By default it computes in bf16 but for its sampling.
+    cfg.model.panoptic_head.pixel_decoder.bf16 = False
     model = MODELS.build(cfg.model)
     seen = []
     model.panoptic_head.pixel_decoder.register_forward_hook(
