@@ -167,3 +167,11 @@ def test_crops_and_jitter(tmp_path):
     assert cfg.resize_crop.ratio_range == (0.1, 2.0)
     (resize,) = (t for t in cfg.test_pipeline if t.type == 'Resize')
     assert resize.scale == (1365, 1024)
+
+
+def test_a_short_run_has_a_schedule(tmp_path):
+    *_, cfg = make(
+        tmp_path, method='supervised', model='rtmdet_ins_nano', iters=8
+    )
+    warm_up, decay = cfg.param_scheduler
+    assert 0 == warm_up.begin < warm_up.end == decay.begin < decay.end == 8

@@ -166,7 +166,7 @@ def schedule_text(s: Settings) -> str:
     """Return the schedule of the rate, which ends at ``max_iters``."""
     if s.model.family == 'mask2former':
         return 'param_scheduler = dict(end=max_iters)'
-    return """warm_up = max_iters // 10
+    return """warm_up = max(1, max_iters // 10)
 param_scheduler = [
     dict(
         type='LinearLR',
